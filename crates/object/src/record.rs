@@ -43,11 +43,7 @@ pub enum RecordError {
     Format { format: u8 },
     /// A length or count is outside its limit.
     #[error("record field {field} is {value}, the limit is {limit}")]
-    Limit {
-        field: &'static str,
-        value: u64,
-        limit: u64,
-    },
+    Limit { field: &'static str, value: u64, limit: u64 },
     /// A tag byte of the head is unknown.
     #[error(transparent)]
     Tag(#[from] UnknownTag),
@@ -84,10 +80,9 @@ impl RecordLen {
     /// [`RecordError::Truncated`] with fewer than [`RECORD_PREFIX_LEN`] bytes; `Format` and `Limit` for bytes that
     /// cannot begin a record.
     pub fn read(bytes: &[u8]) -> Result<Self, RecordError> {
-        let prefix = bytes.first_chunk::<RECORD_PREFIX_LEN>().ok_or(RecordError::Truncated {
-            needed: RECORD_PREFIX_LEN,
-            available: bytes.len(),
-        })?;
+        let prefix = bytes
+            .first_chunk::<RECORD_PREFIX_LEN>()
+            .ok_or(RecordError::Truncated { needed: RECORD_PREFIX_LEN, available: bytes.len() })?;
         if prefix[0] != RECORD_FORMAT {
             return Err(RecordError::Format { format: prefix[0] });
         }
@@ -96,9 +91,7 @@ impl RecordLen {
         limit("head_len", head_len, HEAD_LEN_MAX)?;
         limit("body_len", body_len, BODY_LEN_MAX)?;
         if head_len < RECORD_PREFIX_LEN + MEMBER_PREFIX_LEN {
-            return Err(RecordError::Rule {
-                rule: "a record has at least one member",
-            });
+            return Err(RecordError::Rule { rule: "a record has at least one member" });
         }
         Ok(Self { head_len, body_len })
     }
@@ -130,10 +123,8 @@ impl<'a> Record<'a> {
     /// Any [`RecordError`] but `BodyChecksum` and `Trailing`; nothing is allocated.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
         let len = RecordLen::read(bytes)?;
-        let bytes = bytes.get(..len.total()).ok_or(RecordError::Truncated {
-            needed: len.total(),
-            available: bytes.len(),
-        })?;
+        let bytes =
+            bytes.get(..len.total()).ok_or(RecordError::Truncated { needed: len.total(), available: bytes.len() })?;
         let record = Self { len, bytes };
         if crc32c::crc32c(record.aad()) != u32_at(bytes, len.head_len) {
             return Err(RecordError::HeadChecksum);
@@ -151,10 +142,7 @@ impl<'a> Record<'a> {
     pub fn parse_head(head: &'a [u8]) -> Result<RecordHead<'a>, RecordError> {
         let len = RecordLen::read(head)?;
         let needed = len.body_offset();
-        let bytes = head.get(..needed).ok_or(RecordError::Truncated {
-            needed,
-            available: head.len(),
-        })?;
+        let bytes = head.get(..needed).ok_or(RecordError::Truncated { needed, available: head.len() })?;
         let aad = &bytes[..len.head_len];
         if crc32c::crc32c(aad) != u32_at(bytes, len.head_len) {
             return Err(RecordError::HeadChecksum);
@@ -169,20 +157,13 @@ impl<'a> Record<'a> {
     /// [`RecordError::BodyChecksum`].
     pub fn check_body(&self) -> Result<(), RecordError> {
         let stored = u32_at(self.bytes, self.bytes.len() - CRC_LEN);
-        if crc32c::crc32c(self.body()) == stored {
-            Ok(())
-        } else {
-            Err(RecordError::BodyChecksum)
-        }
+        if crc32c::crc32c(self.body()) == stored { Ok(()) } else { Err(RecordError::BodyChecksum) }
     }
 
     /// The head without the body.
     #[must_use]
     pub fn head(&self) -> RecordHead<'a> {
-        RecordHead {
-            len: self.len,
-            aad: &self.bytes[..self.len.head_len],
-        }
+        RecordHead { len: self.len, aad: &self.bytes[..self.len.head_len] }
     }
 
     /// The bytes the seal authenticates beside the body.
@@ -290,17 +271,11 @@ impl<'a> Member<'a> {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let short = RecordError::Rule {
-            rule: "a member ends past the head",
-        };
+        let short = RecordError::Rule { rule: "a member ends past the head" };
         let (prefix, rest) = bytes.split_first_chunk::<MEMBER_PREFIX_LEN>().ok_or(short.clone())?;
         let kind = Kind::try_from(prefix[0])?;
         if prefix[1] != 0 {
-            return Err(UnknownTag {
-                what: "member flag",
-                tag: prefix[1],
-            }
-            .into());
+            return Err(UnknownTag { what: "member flag", tag: prefix[1] }.into());
         }
         let edge_count = usize::from(u16_at(prefix, 2));
         limit("edge_count", edge_count, EDGE_COUNT_MAX)?;
@@ -308,15 +283,7 @@ impl<'a> Member<'a> {
         limit("plain_len", plain_len, PLAIN_LEN_MAX)?;
         let id = ObjectId::from_bytes(*prefix[8..].first_chunk().expect("the prefix is 40 bytes"));
         let (edges, rest) = rest.split_at_checked(edge_count * ObjectId::LEN).ok_or(short)?;
-        Ok(Some((
-            Self {
-                kind,
-                id,
-                plain_len,
-                edges: Edges { bytes: edges },
-            },
-            rest,
-        )))
+        Ok(Some((Self { kind, id, plain_len, edges: Edges { bytes: edges } }, rest)))
     }
 }
 
@@ -347,11 +314,7 @@ impl<'a> Edges<'a> {
 
     /// The edges in order; an edge may stand there more than once.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = ObjectId> + use<'a> {
-        self.bytes
-            .as_chunks::<{ ObjectId::LEN }>()
-            .0
-            .iter()
-            .map(|id| ObjectId::from_bytes(*id))
+        self.bytes.as_chunks::<{ ObjectId::LEN }>().0.iter().map(|id| ObjectId::from_bytes(*id))
     }
 }
 
@@ -370,7 +333,7 @@ impl std::fmt::Debug for Edges<'_> {
 /// let mut writer = RecordHeadWriter::new(Codec::Raw, 0, &[0; 24]);
 /// writer.member(Kind::Data, &id, 5, &[])?;
 /// let mut bytes = writer.finish(5)?;          // what the seal authenticates
-/// RecordHeadWriter::append_body(&mut bytes, b"hello");
+/// RecordHeadWriter::append_body(&mut bytes, |_head, body| body.copy_from_slice(b"hello"));
 /// let record = Record::parse(&bytes)?;
 /// record.check_body()?;
 /// assert_eq!(record.body(), b"hello");
@@ -439,21 +402,21 @@ impl RecordHeadWriter {
         Ok(self.head)
     }
 
-    /// Appends checksum, sealed body and checksum to a finished head, which makes it a record.
+    /// Appends checksum, body and checksum to a finished head, which makes it a record.
     ///
-    /// # Panics
-    /// If `body` is not as long as `finish` was told.
-    pub fn append_body(head: &mut Vec<u8>, body: &[u8]) {
-        assert_eq!(
-            body.len(),
-            u32_at(head, 12) as usize,
-            "the head declares the body's length"
-        );
-        head.reserve(body.len() + 2 * CRC_LEN);
+    /// `write` gets the head (the additional data of the seal) and the zeroed place of the body.
+    pub fn append_body(head: &mut Vec<u8>, write: impl FnOnce(&[u8], &mut [u8])) {
+        let head_len = head.len();
+        let body_len = u32_at(head, 12) as usize;
+        let body_offset = head_len + CRC_LEN;
+        head.reserve(body_len + 2 * CRC_LEN);
         let crc = crc32c::crc32c(head);
         head.extend_from_slice(&crc.to_le_bytes());
-        head.extend_from_slice(body);
-        head.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        head.resize(body_offset + body_len, 0);
+        let (aad, body) = head.split_at_mut(body_offset);
+        write(&aad[..head_len], body);
+        let crc = crc32c::crc32c(body);
+        head.extend_from_slice(&crc.to_le_bytes());
     }
 }
 
@@ -472,9 +435,7 @@ impl SealedRecord {
     pub fn new(bytes: Bytes) -> Result<Self, RecordError> {
         let len = Record::parse(&bytes)?.len();
         if bytes.len() > len.total() {
-            return Err(RecordError::Trailing {
-                extra: bytes.len() - len.total(),
-            });
+            return Err(RecordError::Trailing { extra: bytes.len() - len.total() });
         }
         Ok(Self { len, bytes })
     }
@@ -482,10 +443,7 @@ impl SealedRecord {
     /// The record, without parsing it again.
     #[must_use]
     pub fn view(&self) -> Record<'_> {
-        Record {
-            len: self.len,
-            bytes: &self.bytes,
-        }
+        Record { len: self.len, bytes: &self.bytes }
     }
 
     /// The record's bytes.
@@ -544,60 +502,42 @@ fn check_head(head: &[u8]) -> Result<(), RecordError> {
         plain_len += member.plain_len;
         limit("plain_len", plain_len, PLAIN_LEN_MAX)?;
         if *is_metadata.get_or_insert(member.kind.is_metadata()) != member.kind.is_metadata() {
-            return Err(RecordError::Rule {
-                rule: "data and metadata do not share a record",
-            });
+            return Err(RecordError::Rule { rule: "data and metadata do not share a record" });
         }
         if codec.is_delta() {
             check_delta_member(&member)?;
         } else if member.kind == Kind::Data && !member.edges.is_empty() {
-            return Err(RecordError::Rule {
-                rule: "whole data has no edges",
-            });
+            return Err(RecordError::Rule { rule: "whole data has no edges" });
         }
     }
     if found != declared {
         return Err(RecordError::MemberLength { declared, found });
     }
     if found == 0 {
-        return Err(RecordError::Rule {
-            rule: "a record has at least one member",
-        });
+        return Err(RecordError::Rule { rule: "a record has at least one member" });
     }
     if codec.is_delta() && found != 1 {
-        return Err(RecordError::Rule {
-            rule: "a delta is alone in its record",
-        });
+        return Err(RecordError::Rule { rule: "a delta is alone in its record" });
     }
     Ok(())
 }
 
 fn check_delta_member(member: &Member<'_>) -> Result<(), RecordError> {
     if member.kind != Kind::Data {
-        return Err(RecordError::Rule {
-            rule: "only data is stored as a delta",
-        });
+        return Err(RecordError::Rule { rule: "only data is stored as a delta" });
     }
     if !(1..=DELTA_EDGE_COUNT_MAX).contains(&member.edges.len()) {
-        return Err(RecordError::Rule {
-            rule: "a delta has one to four basis objects",
-        });
+        return Err(RecordError::Rule { rule: "a delta has one to four basis objects" });
     }
     if member.edges.iter().any(|basis| basis == member.id) {
-        return Err(RecordError::Rule {
-            rule: "a delta is not its own basis",
-        });
+        return Err(RecordError::Rule { rule: "a delta is not its own basis" });
     }
     Ok(())
 }
 
 fn limit(field: &'static str, value: usize, limit: usize) -> Result<(), RecordError> {
     if value > limit {
-        return Err(RecordError::Limit {
-            field,
-            value: value as u64,
-            limit: limit as u64,
-        });
+        return Err(RecordError::Limit { field, value: value as u64, limit: limit as u64 });
     }
     Ok(())
 }

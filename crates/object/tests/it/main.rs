@@ -20,7 +20,7 @@ impl Draft {
             writer.member(*kind, id, *plain_len, edges)?;
         }
         let mut bytes = writer.finish(self.body.len())?;
-        RecordHeadWriter::append_body(&mut bytes, &self.body);
+        RecordHeadWriter::append_body(&mut bytes, |_head, body| body.copy_from_slice(&self.body));
         Ok(bytes)
     }
 }
@@ -34,10 +34,7 @@ fn tree_draft() -> Draft {
         codec: Codec::Zstd,
         key_epoch: 3,
         nonce: std::array::from_fn(|i| u8::try_from(i).unwrap()),
-        members: vec![
-            (Kind::Tree, id(0xaa), 100, vec![id(1), id(2)]),
-            (Kind::Snapshot, id(0xbb), 7, vec![id(0xaa)]),
-        ],
+        members: vec![(Kind::Tree, id(0xaa), 100, vec![id(1), id(2)]), (Kind::Snapshot, id(0xbb), 7, vec![id(0xaa)])],
         body: b"sealed bytes".to_vec(),
     }
 }
@@ -54,25 +51,11 @@ fn any_draft() -> impl Strategy<Value = Draft> {
     let delta = (any_id(), 0..1000usize, prop::collection::vec(any_id(), 1..5))
         .prop_map(|(id, len, edges)| vec![(Kind::Data, id, len, edges)]);
     let shape = prop_oneof![
-        (
-            prop_oneof![Just(Codec::Raw), Just(Codec::Zstd)],
-            prop_oneof![data, metadata]
-        ),
+        (prop_oneof![Just(Codec::Raw), Just(Codec::Zstd)], prop_oneof![data, metadata]),
         (prop_oneof![Just(Codec::Delta), Just(Codec::DeltaZstd)], delta),
     ];
-    (
-        shape,
-        any::<u32>(),
-        any::<[u8; 24]>(),
-        prop::collection::vec(any::<u8>(), 0..300),
-    )
-        .prop_map(|((codec, members), key_epoch, nonce, body)| Draft {
-            codec,
-            key_epoch,
-            nonce,
-            members,
-            body,
-        })
+    (shape, any::<u32>(), any::<[u8; 24]>(), prop::collection::vec(any::<u8>(), 0..300))
+        .prop_map(|((codec, members), key_epoch, nonce, body)| Draft { codec, key_epoch, nonce, members, body })
 }
 
 proptest! {
@@ -148,29 +131,18 @@ fn every_flipped_byte_is_found() {
 fn every_truncation_is_found() {
     let bytes = tree_draft().encode().unwrap();
     for len in 0..bytes.len() {
-        assert!(
-            matches!(Record::parse(&bytes[..len]), Err(RecordError::Truncated { .. })),
-            "length {len}"
-        );
+        assert!(matches!(Record::parse(&bytes[..len]), Err(RecordError::Truncated { .. })), "length {len}");
     }
     let mut longer = bytes.clone();
     longer.push(0);
-    assert_eq!(
-        SealedRecord::new(longer.into()).unwrap_err(),
-        RecordError::Trailing { extra: 1 }
-    );
+    assert_eq!(SealedRecord::new(longer.into()).unwrap_err(), RecordError::Trailing { extra: 1 });
     SealedRecord::new(bytes.into()).unwrap();
 }
 
 /// Changing these bytes is a new record format.
 #[test]
 fn golden_record() {
-    let hex: String = tree_draft()
-        .encode()
-        .unwrap()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex: String = tree_draft().encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
     let aa = "aa".repeat(32);
     let expected = [
         "01010200".to_owned() + "03000000" + "d8000000" + "0c000000",
@@ -187,16 +159,10 @@ fn golden_record() {
 fn lengths_are_limited_before_anything_is_read() {
     let mut prefix = tree_draft().encode().unwrap()[..40].to_vec();
     prefix[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert!(matches!(
-        RecordLen::read(&prefix),
-        Err(RecordError::Limit { field: "head_len", .. })
-    ));
+    assert!(matches!(RecordLen::read(&prefix), Err(RecordError::Limit { field: "head_len", .. })));
     prefix[8..12].copy_from_slice(&200u32.to_le_bytes());
     prefix[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert!(matches!(
-        RecordLen::read(&prefix),
-        Err(RecordError::Limit { field: "body_len", .. })
-    ));
+    assert!(matches!(RecordLen::read(&prefix), Err(RecordError::Limit { field: "body_len", .. })));
     prefix[0] = 2;
     assert_eq!(RecordLen::read(&prefix), Err(RecordError::Format { format: 2 }));
 }
@@ -205,10 +171,7 @@ fn lengths_are_limited_before_anything_is_read() {
 fn refuses(change: impl FnOnce(&mut Draft), rule: &str) {
     let mut draft = tree_draft();
     change(&mut draft);
-    assert_eq!(
-        draft.encode().unwrap_err().to_string(),
-        format!("record head is malformed: {rule}")
-    );
+    assert_eq!(draft.encode().unwrap_err().to_string(), format!("record head is malformed: {rule}"));
 }
 
 #[test]
@@ -227,10 +190,7 @@ fn kinds_and_edges_that_do_not_belong_together() {
         }
     };
     refuses(delta(vec![]), "a delta has one to four basis objects");
-    refuses(
-        delta((1..=5).map(id).collect()),
-        "a delta has one to four basis objects",
-    );
+    refuses(delta((1..=5).map(id).collect()), "a delta has one to four basis objects");
     refuses(delta(vec![id(9)]), "a delta is not its own basis");
     refuses(
         |d| {
@@ -248,10 +208,5 @@ fn ids_print_and_parse() {
     assert_eq!(id.short(), "0f0f0f0f");
     assert_eq!(id.to_string().parse(), Ok(id));
     assert_eq!("0f0f".parse::<ObjectId>().unwrap_err().expected_len, 64);
-    assert!(
-        std::iter::repeat_n("0g", 32)
-            .collect::<String>()
-            .parse::<ObjectId>()
-            .is_err()
-    );
+    assert!(std::iter::repeat_n("0g", 32).collect::<String>().parse::<ObjectId>().is_err());
 }

@@ -1,0 +1,61 @@
+//! What a peer may ask for, and how much work one job may cost: every bound of the crate in one place.
+
+/// Longest basis or target this crate handles at all: 1 GiB, so that positions fit `u32` with room for sums.
+pub const LEN_MAX: u32 = 1 << 30;
+
+/// Bounds on what the decoders accept; nothing is allocated before it was held against these.
+///
+/// The default is what one chunk needs: 4 MiB targets and bases, 36 bases, 131 072 blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest target in bytes; [`LEN_MAX`] caps it.
+    pub target_len_max: u32,
+    /// Longest basis in bytes; [`LEN_MAX`] caps it.
+    pub basis_len_max: u32,
+    /// Most bases a delta may refer to.
+    pub basis_count_max: u8,
+    /// Most blocks in one signature.
+    pub block_count_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            target_len_max: 4 << 20,
+            basis_len_max: 4 << 20,
+            basis_count_max: BASIS_COUNT_MAX,
+            block_count_max: BLOCK_COUNT_MAX,
+        }
+    }
+}
+
+/// Most signatures in one [`BasisSet`](crate::BasisSet).
+pub const BASIS_COUNT_MAX: u8 = 36;
+
+/// Most blocks in one [`BasisSet`](crate::BasisSet), all its signatures together; bounds the index at 4 MiB.
+pub const BLOCK_COUNT_MAX: u32 = 131_072;
+
+/// Most copies in the delta of a target of this many bytes: op bombs end here, and no useful delta comes near.
+pub fn copy_count_max(target_len: u32) -> u32 {
+    target_len / 8 + 64
+}
+
+/// Different blocks kept per weak hash; further ones become literals.
+pub(crate) const CANDIDATE_COUNT_MAX: u32 = 16;
+
+/// Slots looked at for one weak hash, so that a hostile signature cannot make long clusters.
+pub(crate) const PROBE_COUNT_MAX: usize = 64;
+
+/// Failed strong checks after which a weak hash is not looked up again in this job.
+pub(crate) const MISS_COUNT_MAX: u8 = 32;
+
+/// Bytes of target that one job may feed to strong hashes that then match nothing.
+///
+/// Afterwards only blocks that continue a match are tried. Real data stays far below: 2^-32 per pair of position
+/// and block. Made for windows that collide in the weak hash by construction (Thue-Morse words).
+pub(crate) fn miss_bytes_max(target_len: usize) -> usize {
+    4 * target_len + (256 << 10)
+}
+
+/// Shortest head or tail block that may become a copy of its own: below, the op can cost more than the bytes.
+pub(crate) const LONE_COPY_LEN_MIN: usize = 16;

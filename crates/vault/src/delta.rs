@@ -1,0 +1,140 @@
+//! Chunks as deltas: [`DeltaEncoder`] makes them from what a match found, [`rebuild`] turns them back and checks the id.
+
+use bytes::Bytes;
+use delta_core::{ApplyError, Delta, EncodeError, ExactMatcher, Limits, OpList, apply};
+use object::{Kind, ObjectId};
+
+use crate::cut::CHUNK_LEN_MAX;
+use crate::keys::Keys;
+use crate::seal::{PlainObject, SealedDelta};
+
+/// Most basis objects of one delta.
+pub const BASES_MAX: usize = 4;
+
+/// Why a delta does not make the chunk its id names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name the fields")]
+pub enum DeltaError {
+    /// The encoded delta is malformed, or does not fit its bases.
+    #[error("delta is malformed")]
+    Malformed(#[from] delta_core::DeltaError),
+    /// The delta cannot be applied to these bases.
+    #[error("delta does not apply to its bases")]
+    Apply(#[from] ApplyError),
+    /// The record declares another length than the delta makes.
+    #[error("delta makes {found} bytes, its record declares {declared}")]
+    Length { declared: usize, found: u32 },
+    /// What was rebuilt is not what the id names: a block matched by accident, or a basis is wrong.
+    #[error("rebuilt chunk does not match its id")]
+    WrongId,
+    /// A basis must be stored whole.
+    #[error("basis {} is stored as a delta itself", basis.short())]
+    BasisIsDelta { basis: ObjectId },
+}
+
+/// Rebuilds the chunk of a delta from its basis chunks, in their order, and checks its id.
+///
+/// The delta may come from anyone. Memory: the chunk, at most 4 MiB.
+///
+/// # Errors
+/// [`DeltaError`]; nothing is returned then.
+pub fn rebuild(keys: &Keys, delta: &SealedDelta, bases: &[&[u8]]) -> Result<PlainObject, DeltaError> {
+    let basis_lens: Vec<u32> = bases.iter().map(|basis| u32::try_from(basis.len()).unwrap_or(u32::MAX)).collect();
+    let decoded = Delta::decode(&delta.encoded, &basis_lens, &Limits::default())?;
+    if decoded.target_len() as usize != delta.target_len {
+        return Err(DeltaError::Length { declared: delta.target_len, found: decoded.target_len() });
+    }
+    let mut chunk = Vec::new();
+    apply(bases, &decoded, CHUNK_LEN_MAX, &mut chunk)?;
+    let object = PlainObject::new(keys, Kind::Data, Vec::new(), Bytes::from(chunk));
+    if object.id == delta.id { Ok(object) } else { Err(DeltaError::WrongId) }
+}
+
+/// A delta ready to be sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedDelta {
+    /// The basis objects, in the order the delta counts them; 1 to 4.
+    pub bases: Vec<ObjectId>,
+    /// The encoded delta.
+    pub encoded: Vec<u8>,
+}
+
+/// A basis that is at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Basis<'a> {
+    /// Its name.
+    pub id: ObjectId,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+/// Makes deltas; keeps its tables between calls.
+#[derive(Default)]
+pub struct DeltaEncoder {
+    exact: ExactMatcher,
+    ops: OpList,
+}
+
+impl DeltaEncoder {
+    /// An encoder without memory yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Encodes what a match against signatures found; `bases` are the ids and lengths of all slots of `ops`.
+    ///
+    /// Keeps the four slots that give most. `None` when they give less than a quarter of the target; whether the delta is
+    /// worth it then is up to the caller, who knows what the target costs whole.
+    #[must_use]
+    pub fn encode_matched(&self, ops: &OpList, bases: &[(ObjectId, u32)], target: &[u8]) -> Option<EncodedDelta> {
+        let kept = best_slots(ops);
+        if kept.is_empty() {
+            return None;
+        }
+        let ops = ops.keep_slots(&kept);
+        if ops.literal_len() > ops.target_len() / 4 * 3 {
+            return None;
+        }
+        let kept: Vec<(ObjectId, u32)> = kept.iter().map(|slot| bases[usize::from(*slot)]).collect();
+        encode(&ops, &kept, target)
+    }
+
+    /// Finds what `target` has in common with at most four whole bases, to the byte: for the side that has them all.
+    ///
+    /// `None` as in [`encode_matched`](Self::encode_matched).
+    #[must_use]
+    pub fn encode_exact(&mut self, bases: &[Basis<'_>], target: &[u8]) -> Option<EncodedDelta> {
+        let slices: Vec<&[u8]> = bases.iter().take(BASES_MAX).map(|basis| basis.bytes).collect();
+        self.exact.diff(&slices, target, &mut self.ops).ok()?;
+        let lens: Vec<(ObjectId, u32)> = bases
+            .iter()
+            .take(BASES_MAX)
+            .map(|basis| (basis.id, u32::try_from(basis.bytes.len()).expect("chunks are at most 4 MiB")))
+            .collect();
+        self.encode_matched(&self.ops, &lens, target)
+    }
+}
+
+/// The slots that give most bytes, at most four, in rising order.
+fn best_slots(ops: &OpList) -> Vec<u8> {
+    let copied = ops.copied_lens();
+    let mut slots: Vec<u8> = (0..=u8::MAX).zip(&copied).filter(|(_, len)| **len > 0).map(|(slot, _)| slot).collect();
+    slots.sort_by_key(|slot| std::cmp::Reverse(copied[usize::from(*slot)]));
+    slots.truncate(BASES_MAX);
+    slots.sort_unstable();
+    slots
+}
+
+fn encode(ops: &OpList, bases: &[(ObjectId, u32)], target: &[u8]) -> Option<EncodedDelta> {
+    let lens: Vec<u32> = bases.iter().map(|(_, len)| *len).collect();
+    let mut encoded = Vec::new();
+    match ops.encode(&lens, target, &mut encoded) {
+        Ok(()) => {}
+        Err(EncodeError::TooManyCopies { .. }) => return None,
+        Err(error) => unreachable!("ops were made for this target and these bases: {error}"),
+    }
+    let bases = bases.iter().map(|(id, _)| *id).collect();
+    Some(EncodedDelta { bases, encoded })
+}

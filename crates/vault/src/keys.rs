@@ -1,0 +1,121 @@
+//! [`VaultKey`] is the one secret of a vault; [`Keys`] holds everything derived from it.
+//!
+//! Nothing here is printed, and everything is wiped when dropped. Derivation is BLAKE3 `derive_key`, one context string
+//! per purpose, so that no two purposes ever share a key.
+
+use delta_core::{CutParams, Cutter, HashKey};
+use object::{Kind, ObjectId};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// The root secret of a vault: 32 random bytes that live as long as the vault.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct VaultKey([u8; Self::LEN]);
+
+impl VaultKey {
+    /// Bytes in a key.
+    pub const LEN: usize = 32;
+
+    /// Takes 32 bytes from the operating system's generator, or an unwrapped key.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The secret itself, to be wrapped or handed to an authenticated device.
+    #[must_use]
+    pub const fn expose(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for VaultKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("VaultKey(secret)")
+    }
+}
+
+/// What a vault's key is used for, derived once when the vault is opened.
+pub struct Keys {
+    id_keys: [Zeroizing<[u8; 32]>; 4],
+    page_key: Zeroizing<[u8; 32]>,
+    name_key: Zeroizing<[u8; 32]>,
+    data_key: Zeroizing<[u8; 32]>,
+    cutter: Cutter,
+    hash_key: HashKey,
+}
+
+impl Keys {
+    /// Derives every key of the vault.
+    #[must_use]
+    pub fn new(root: &VaultKey) -> Self {
+        let derive = |context: &str| Zeroizing::new(blake3::derive_key(context, root.expose()));
+        Self {
+            id_keys: [
+                derive("delta-backup v1 object id data"),
+                derive("delta-backup v1 object id list"),
+                derive("delta-backup v1 object id tree"),
+                derive("delta-backup v1 object id snapshot"),
+            ],
+            page_key: derive("delta-backup v1 tree page boundary"),
+            name_key: derive("delta-backup v1 drive name"),
+            data_key: derive("delta-backup v1 data key"),
+            cutter: Cutter::new(CutParams::default(), &derive("delta-backup v1 chunk boundary")),
+            hash_key: HashKey::from_secret(&derive("delta-backup v1 block hash")),
+        }
+    }
+
+    /// The id of an object: see `docs/formats.md`.
+    ///
+    /// `edges` are empty for data, however it is stored.
+    #[must_use]
+    pub fn object_id(&self, kind: Kind, edges: &[ObjectId], body: &[u8]) -> ObjectId {
+        let key = &self.id_keys[kind as usize - 1];
+        if edges.is_empty() {
+            return ObjectId::from_bytes(*blake3::keyed_hash(key, body).as_bytes());
+        }
+        let mut hasher = blake3::Hasher::new_keyed(key);
+        for edge in edges {
+            hasher.update(edge.as_bytes());
+        }
+        hasher.update(body);
+        ObjectId::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// The id of one chunk.
+    #[must_use]
+    pub fn chunk_id(&self, chunk: &[u8]) -> ObjectId {
+        self.object_id(Kind::Data, &[], chunk)
+    }
+
+    /// Where chunks of this vault end.
+    #[must_use]
+    pub fn cutter(&self) -> &Cutter {
+        &self.cutter
+    }
+
+    /// Key of the block hashes in this vault's signatures.
+    #[must_use]
+    pub fn hash_key(&self) -> &HashKey {
+        &self.hash_key
+    }
+
+    /// A number that decides where tree pages end; depends on `name` only.
+    pub(crate) fn name_page_hash(&self, name: &[u8]) -> u32 {
+        let hash = blake3::keyed_hash(&self.page_key, name);
+        u32::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+
+    pub(crate) fn data_key(&self) -> &[u8; 32] {
+        &self.data_key
+    }
+
+    pub(crate) fn name_key(&self) -> &[u8; 32] {
+        &self.name_key
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(secret)")
+    }
+}

@@ -1,0 +1,8 @@
+//! What the vault promises: what is sealed opens unchanged or not at all; trees and lists are functions of their
+//! entries; a small change costs few pages; hostile bytes are refused.
+
+mod delta;
+mod keys;
+mod pages;
+mod seal;
+mod store;
