@@ -1,1 +1,32 @@
-//! The backup client as a library.
+//! The backup client as a library: everything but words for people and terminals.
+//!
+//! [`Session`] is an open vault on a server; [`backup`] brings a machine's files there. Operations block, take as many
+//! threads as they need, and tell a [`Monitor`] what they do. Errors of a whole operation are [`ClientError`]s; trouble
+//! with single files is in its report.
+
+mod backup;
+mod browse;
+mod budget;
+mod config;
+mod connect;
+mod counted;
+mod driver;
+mod error;
+mod line;
+mod monitor;
+mod random;
+mod restore;
+mod session;
+mod signature_cache;
+mod stat_cache;
+mod tls;
+
+pub use backup::{BackupJob, BackupReport, backup};
+pub use browse::{Found, Node, SnapshotName, SnapshotPath, SnapshotSummary, find, list, resolve, snapshots, tree_of};
+pub use config::{Connection, Folders, Identity};
+pub use counted::Traffic;
+pub use error::{ClientError, ConfigError, ErrorKind};
+pub use line::Line;
+pub use monitor::{Event, FileProblem, Monitor, Progress};
+pub use restore::{RestoreJob, RestoreReport, restore};
+pub use session::Session;

@@ -70,7 +70,6 @@ pub struct Basis<'a> {
 }
 
 /// Makes deltas; keeps its tables between calls.
-#[derive(Default)]
 pub struct DeltaEncoder {
     exact: ExactMatcher,
     ops: OpList,
@@ -80,7 +79,7 @@ impl DeltaEncoder {
     /// An encoder without memory yet.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self { exact: ExactMatcher::new(), ops: OpList::new() }
     }
 
     /// Encodes what a match against signatures found; `bases` are the ids and lengths of all slots of `ops`.
@@ -114,6 +113,12 @@ impl DeltaEncoder {
             .map(|basis| (basis.id, u32::try_from(basis.bytes.len()).expect("chunks are at most 4 MiB")))
             .collect();
         self.encode_matched(&self.ops, &lens, target)
+    }
+}
+
+impl Default for DeltaEncoder {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

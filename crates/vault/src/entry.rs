@@ -154,6 +154,35 @@ impl Entry {
             && !name.iter().any(|byte| matches!(byte, b'/' | 0))
     }
 
+    /// Appends the entry on its own, object ids included: for caches, not for trees.
+    pub fn to_bytes(&self, out: &mut Vec<u8>) {
+        let mut edges = Vec::new();
+        self.write(out, &mut edges);
+        out.extend(edges.iter().flat_map(ObjectId::as_bytes));
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// [`PageError`] for anything but the one encoding of an entry.
+    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, PageError> {
+        let mut head = bytes;
+        let cut_short = PageError::Malformed { what: "an entry is cut short" };
+        take_bytes(&mut head).ok_or(cut_short.clone())?;
+        take_bytes(&mut head).ok_or(cut_short)?;
+        let (edges, rest) = head.as_chunks::<{ ObjectId::LEN }>();
+        if !rest.is_empty() {
+            return Err(PageError::Malformed { what: "bytes follow the entry" });
+        }
+        let edges: Vec<ObjectId> = edges.iter().map(|id| ObjectId::from_bytes(*id)).collect();
+        let mut edges = &edges[..];
+        let entry = Self::read(&mut bytes, &mut edges)?;
+        if !edges.is_empty() {
+            return Err(PageError::Malformed { what: "edges are left over" });
+        }
+        Ok(entry)
+    }
+
     pub(crate) fn write(&self, body: &mut Vec<u8>, edges: &mut Vec<ObjectId>) {
         put_bytes(&self.name, body);
         let mut fields = Vec::with_capacity(64);

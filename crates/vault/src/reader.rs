@@ -105,7 +105,7 @@ impl<S: ObjectSource> Reader<S> {
         ids.iter().map(|id| found.get(id).cloned().ok_or(ReadError::Missing { id: *id })).collect()
     }
 
-    /// Opens records for `wanted`; whole objects go to `found`, deltas are returned.
+    /// Opens records for `wanted`; whole objects, and what came along, go to `found`; deltas are returned.
     fn fetch_into(
         &mut self,
         wanted: &[ObjectId],
@@ -122,9 +122,7 @@ impl<S: ObjectSource> Reader<S> {
                 Opened::Delta(delta) => deltas.push(delta),
                 Opened::Objects(objects) => {
                     for object in objects {
-                        if wanted.binary_search(&object.id).is_ok() {
-                            found.insert(object.id, object.clone());
-                        }
+                        found.insert(object.id, object.clone());
                         self.recent.keep(object);
                     }
                 }

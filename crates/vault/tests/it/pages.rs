@@ -111,6 +111,17 @@ proptest! {
     }
 
     #[test]
+    fn entries_stand_alone_too(entries in any_entries(1..5)) {
+        for entry in entries {
+            let mut bytes = Vec::new();
+            entry.to_bytes(&mut bytes);
+            prop_assert_eq!(Entry::from_bytes(&bytes).unwrap(), entry);
+            bytes.push(0);
+            prop_assert!(Entry::from_bytes(&bytes).is_err());
+        }
+    }
+
+    #[test]
     fn lists_read_back(pieces in prop::collection::vec((1..=4u64 << 20, prop::option::of(any_id())), 0..700)) {
         let keys = keys();
         let pieces: Vec<Piece> = pieces

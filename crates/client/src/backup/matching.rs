@@ -1,0 +1,258 @@
+//! [`DeltaFinder`]: what of some chunks the server can copy from chunks it has.
+//!
+//! Signatures come from the client's own memory of the file, or from the server, for all chunks of a window at once: a
+//! coarse level over the likely bases, then cells around what that left open, then, for long runs that nothing explains,
+//! the same with bases from elsewhere in the file. At most four questions, however many chunks there are.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+use delta_core::{
+    BASIS_COUNT_MAX, BasisSet, BlockLen, GapRules, Limits, Matcher, Op, OpList, Signature, SignatureParams,
+};
+use object::ObjectId;
+use proto::limits::{SIGNATURE_ANSWER_LEN_MAX, SIGNATURE_RANGE_COUNT_MAX, SIGNATURE_REQUEST_COUNT_MAX};
+use proto::{SignatureRange, SignatureRequest};
+use vault::{DeltaEncoder, EncodedDelta, Mode, SignatureLevel};
+
+use super::window::{BasisChunk, WindowChunk};
+use crate::error::ClientError;
+use crate::session::Session;
+
+/// Shorter chunks are sent whole: a delta would cost as much.
+pub(crate) const TARGET_LEN_MIN: usize = 4 * 1024;
+/// Bases up to this length need only one level, of cells.
+const SMALL_BASIS_LEN: u32 = 32 * 1024;
+/// Literals shorter than this are not looked at again.
+const GAP_LEN_MIN: u32 = 512;
+/// Cells asked for beyond a gap's own length: an insertion moves what comes after it.
+const GAP_REACH: u32 = 2 * 1024;
+/// Literals at least this long are looked for in the rest of the file.
+const LONG_LITERAL_LEN: u32 = 32 * 1024;
+
+/// Finds deltas; one per thread.
+pub(crate) struct DeltaFinder<'s> {
+    session: &'s Session,
+    mode: Mode,
+    matcher: Matcher,
+    encoder: DeltaEncoder,
+}
+
+/// One chunk on its way to becoming a delta.
+struct Job<'w> {
+    chunk: &'w WindowChunk,
+    /// Slots of `ops`, in order.
+    bases: Vec<BasisChunk>,
+    /// How many of them have been matched against.
+    tried: usize,
+    ops: OpList,
+}
+
+impl<'s> DeltaFinder<'s> {
+    pub(crate) fn new(session: &'s Session) -> Self {
+        let matcher = Matcher::new(session.keys().hash_key());
+        Self { session, mode: session.mode(), matcher, encoder: DeltaEncoder::new() }
+    }
+
+    /// For each chunk the delta it can be sent as; `None` where it is better sent whole.
+    pub(crate) fn find(&mut self, chunks: &[&WindowChunk]) -> Result<Vec<Option<EncodedDelta>>, ClientError> {
+        let mut jobs: Vec<Job<'_>> = chunks.iter().map(|chunk| Job::new(chunk)).collect();
+        self.match_all(&mut jobs.iter_mut().collect::<Vec<_>>())?;
+        let mut widened: Vec<&mut Job<'_>> = jobs.iter_mut().filter_map(|job| job.widen().then_some(job)).collect();
+        self.match_all(&mut widened)?;
+        Ok(jobs.iter().map(|job| self.encode(job)).collect())
+    }
+
+    fn match_all(&mut self, jobs: &mut [&mut Job<'_>]) -> Result<(), ClientError> {
+        self.match_coarse(jobs)?;
+        if self.mode == Mode::Managed { self.match_cells(jobs) } else { Ok(()) }
+    }
+
+    /// Matches the jobs against coarse signatures of those of their bases that have not been tried.
+    fn match_coarse(&mut self, jobs: &mut [&mut Job<'_>]) -> Result<(), ClientError> {
+        let mut signatures: Vec<Vec<(u8, Signature)>> = Vec::new();
+        let mut questions = Questions::default();
+        for (index, job) in jobs.iter_mut().enumerate() {
+            let mut remembered = Vec::new();
+            for slot in job.tried..job.bases.len() {
+                let basis = job.bases[slot];
+                let slot = u8::try_from(slot).expect("at most 36 bases");
+                if let Some(signature) = self.remembered(job.chunk, basis) {
+                    remembered.push((slot, signature));
+                } else if self.mode == Mode::Managed {
+                    questions.add(index, slot, basis, coarse_params(self.mode, basis), &[0..basis.len]);
+                }
+            }
+            job.tried = job.bases.len();
+            signatures.push(remembered);
+        }
+        for (index, slot, signature) in questions.ask(self.session)? {
+            signatures[index].push((slot, signature));
+        }
+        for (job, mut signatures) in jobs.iter_mut().zip(signatures) {
+            signatures.sort_unstable_by_key(|(slot, _)| *slot);
+            self.refine(job, &signatures);
+        }
+        Ok(())
+    }
+
+    /// Matches what is still literal against cells of the bases around it.
+    fn match_cells(&mut self, jobs: &mut [&mut Job<'_>]) -> Result<(), ClientError> {
+        let mut questions = Questions::default();
+        for (index, job) in jobs.iter().enumerate() {
+            let lens: Vec<u32> = job.bases.iter().map(|basis| basis.len).collect();
+            let is_hopeless = job.ops.copied_lens().is_empty();
+            if is_hopeless || job.ops.literal_len() < GAP_LEN_MIN {
+                continue;
+            }
+            let rules = GapRules { literal_len_min: GAP_LEN_MIN, reach: GAP_REACH };
+            for (slot, mut ranges) in job.ops.wanted_cells(&lens, rules) {
+                let basis = job.bases[usize::from(slot)];
+                if basis.len <= SMALL_BASIS_LEN {
+                    continue;
+                }
+                ranges.truncate(SIGNATURE_RANGE_COUNT_MAX);
+                let params = self.mode.params(SignatureLevel::Cells(BlockLen::FINE), basis.offset);
+                questions.add(index, slot, basis, params, &ranges);
+            }
+        }
+        let mut cells: HashMap<usize, Vec<(u8, Signature)>> = HashMap::new();
+        for (index, slot, signature) in questions.ask(self.session)? {
+            cells.entry(index).or_default().push((slot, signature));
+        }
+        for (index, signatures) in cells {
+            self.refine(&mut *jobs[index], &signatures);
+        }
+        Ok(())
+    }
+
+    /// Matches the literals of a job against signatures of some of its slots, the longest blocks first.
+    fn refine(&mut self, job: &mut Job<'_>, signatures: &[(u8, Signature)]) {
+        let mut lens: Vec<BlockLen> = signatures.iter().map(|(_, signature)| signature.params().block_len()).collect();
+        lens.sort_unstable_by_key(|len| Reverse(len.bytes()));
+        lens.dedup();
+        for len in lens {
+            let mut bases = BasisSet::new();
+            for (slot, signature) in signatures.iter().filter(|(_, signature)| signature.params().block_len() == len) {
+                // A set that is full has the best bases in it already.
+                if bases.push(*slot, signature).is_err() {
+                    break;
+                }
+            }
+            let refined = self.matcher.refine(&bases, &job.chunk.bytes, &mut job.ops);
+            refined.expect("chunks and signatures are within the matcher's limits");
+        }
+    }
+
+    /// The signature this client kept of a basis.
+    fn remembered(&self, chunk: &WindowChunk, basis: BasisChunk) -> Option<Signature> {
+        let params = self.mode.params(self.mode.cached_level(), basis.offset);
+        chunk.file.remembered.as_ref()?.signature(&basis.id, basis.len, params)
+    }
+
+    fn encode(&self, job: &Job<'_>) -> Option<EncodedDelta> {
+        let bases: Vec<(ObjectId, u32)> = job.bases.iter().map(|basis| (basis.id, basis.len)).collect();
+        self.encoder.encode_matched(&job.ops, &bases, &job.chunk.bytes)
+    }
+}
+
+impl<'w> Job<'w> {
+    fn new(chunk: &'w WindowChunk) -> Self {
+        let len = u32::try_from(chunk.bytes.len()).expect("chunks are at most 4 MiB");
+        Self { chunk, bases: chunk.bases.clone(), tried: 0, ops: OpList::all_literal(len) }
+    }
+
+    /// Adds bases from elsewhere in the file when long literals are left; whether there are any.
+    fn widen(&mut self) -> bool {
+        let before = self.bases.len();
+        let is_long = |op: &Op| matches!(op, Op::Literal { len } if *len >= LONG_LITERAL_LEN);
+        if self.ops.ops().iter().any(is_long) {
+            let room = usize::from(BASIS_COUNT_MAX) - before;
+            self.bases.extend(self.chunk.far_bases.iter().take(room));
+        }
+        self.bases.len() > before
+    }
+}
+
+/// Level for a whole basis that is not remembered.
+fn coarse_params(mode: Mode, basis: BasisChunk) -> SignatureParams {
+    let block_len = if basis.len <= SMALL_BASIS_LEN { BlockLen::FINE } else { BlockLen::COARSE };
+    mode.params(SignatureLevel::Coarse(block_len), basis.offset)
+}
+
+/// Signatures to be asked for; equal ones are asked for once.
+#[derive(Default)]
+struct Questions {
+    requests: Vec<SignatureRequest>,
+    shapes: Vec<Shape>,
+    /// Who wants which: job, slot, request.
+    wanted: Vec<(usize, u8, usize)>,
+    whole: HashMap<(ObjectId, u32), usize>,
+}
+
+/// What a request's answer is read with.
+struct Shape {
+    ranges: Vec<Range<u32>>,
+    params: SignatureParams,
+    basis_len: u32,
+}
+
+impl Questions {
+    fn add(&mut self, job: usize, slot: u8, basis: BasisChunk, params: SignatureParams, ranges: &[Range<u32>]) {
+        let is_whole = ranges == [0..basis.len];
+        let known = self.whole.get(&(basis.id, params.phase())).copied().filter(|_| is_whole);
+        let request = match known {
+            Some(request) => request,
+            None => {
+                let Some(request) = request(basis.id, params, ranges) else {
+                    return;
+                };
+                self.requests.push(request);
+                self.shapes.push(Shape { ranges: ranges.to_vec(), params, basis_len: basis.len });
+                let index = self.requests.len() - 1;
+                if is_whole {
+                    self.whole.insert((basis.id, params.phase()), index);
+                }
+                index
+            }
+        };
+        self.wanted.push((job, slot, request));
+    }
+
+    /// Asks all; signatures that the server does not have, or that are not what was asked for, are left out.
+    fn ask(self, session: &Session) -> Result<Vec<(usize, u8, Signature)>, ClientError> {
+        let mut answers: Vec<Bytes> = Vec::with_capacity(self.requests.len());
+        let mut rest = self.requests;
+        while !rest.is_empty() {
+            let mut answer_len = 0;
+            let count = rest
+                .iter()
+                .take(SIGNATURE_REQUEST_COUNT_MAX)
+                .take_while(|request| {
+                    answer_len += request.answer_len_max();
+                    answer_len <= SIGNATURE_ANSWER_LEN_MAX
+                })
+                .count();
+            let later = rest.split_off(count.max(1));
+            answers.extend(session.signatures(rest)?);
+            rest = later;
+        }
+        let decode = |(job, slot, request): &(usize, u8, usize)| {
+            let Shape { ranges, params, basis_len } = &self.shapes[*request];
+            let bytes = answers.get(*request).filter(|bytes| !bytes.is_empty())?;
+            let signature = Signature::decode_cells(bytes, ranges, *params, *basis_len, &Limits::default()).ok()?;
+            Some((*job, *slot, signature))
+        };
+        Ok(self.wanted.iter().filter_map(decode).collect())
+    }
+}
+
+fn request(basis: ObjectId, params: SignatureParams, ranges: &[Range<u32>]) -> Option<SignatureRequest> {
+    let ranges: Option<Vec<SignatureRange>> =
+        ranges.iter().map(|range| SignatureRange::new(range.start, range.end - range.start)).collect();
+    let block_len_log2 = u8::try_from(params.block_len().bytes().trailing_zeros()).ok()?;
+    let strong_len = u8::try_from(params.strong().hash_len()).ok()?;
+    SignatureRequest::new(basis, block_len_log2, strong_len, params.phase(), ranges?).ok()
+}

@@ -1,0 +1,398 @@
+//! [`FileReader`]: reads files, cuts them into chunks and names the chunks; new ones go out in windows.
+
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use crossbeam_channel::Receiver;
+use delta_core::Signature;
+use host_fs::{Describer, HostError, Name, OwnerNames, Segment, SegmentKind, SourceFile};
+use object::ObjectId;
+use vault::{CHUNK_LEN_MAX, Content, Keys, ListBuilder, Metadata, Piece, PieceCursor, PlainObject, Reader};
+
+use super::bases::Bases;
+use super::items::{Batch, FileJob, FileOutcome};
+use super::problem::problem;
+use super::shared::Shared;
+use super::window::{FileContext, Outbox, Window, WindowChunk};
+use crate::budget::Share;
+use crate::error::ClientError;
+use crate::monitor::{FileProblem, Progress};
+use crate::session::Session;
+use crate::signature_cache::{FileMemoryWriter, RememberedFile, SignatureCache};
+
+/// Files longer than this are read on their own, window by window.
+pub(crate) const READ_ALONE_LEN: u64 = 1 << 20;
+/// Bytes of a large file that are read and cut at once: room for two of the longest chunks.
+const WINDOW_LEN: usize = 2 * CHUNK_LEN_MAX;
+/// Times a file that changes is read, before it is taken as it is.
+const ATTEMPTS: u32 = 3;
+/// Lists are sent on when so many pages are ready.
+const PAGES_AT_ONCE: usize = 64;
+/// Files this long that changed lately will change again: their signatures are kept from the start.
+const HOT_LEN: u64 = 16 << 20;
+const HOT_SECS: i64 = 30 * 24 * 3600;
+/// Files shorter than this are cheap to ask the server about.
+const REMEMBERED_LEN_MIN: u64 = 64 * 1024;
+const LIST_RECENT_BYTES: usize = 4 << 20;
+
+/// Files to be read together; dropped unread, it tells whoever waits.
+pub(crate) struct ReadJob {
+    batch: Arc<Batch>,
+    files: Vec<FileJob>,
+}
+
+impl ReadJob {
+    pub(crate) fn new(batch: Arc<Batch>, files: Vec<FileJob>) -> Self {
+        Self { batch, files }
+    }
+}
+
+impl Drop for ReadJob {
+    fn drop(&mut self) {
+        self.batch.abandon();
+    }
+}
+
+/// Reads jobs; one per thread.
+pub(crate) struct FileReader<'s> {
+    shared: &'s Shared<'s>,
+    outbox: Outbox,
+    describer: Describer,
+    lists: Reader<&'s Session>,
+    signatures: &'s SignatureCache,
+    /// Seconds since 1970 when the backup began.
+    started_secs: i64,
+    pages: Vec<PlainObject>,
+}
+
+/// Why a file is not in the backup, or why there is no backup.
+enum ReadFailure {
+    File(FileProblem),
+    Backup(ClientError),
+}
+
+impl From<ClientError> for ReadFailure {
+    fn from(error: ClientError) -> Self {
+        Self::Backup(error)
+    }
+}
+
+impl From<HostError> for ReadFailure {
+    fn from(error: HostError) -> Self {
+        Self::File(problem(&error))
+    }
+}
+
+impl<'s> FileReader<'s> {
+    pub(crate) fn new(
+        shared: &'s Shared<'s>,
+        outbox: Outbox,
+        signatures: &'s SignatureCache,
+        started_secs: i64,
+    ) -> Self {
+        Self {
+            shared,
+            outbox,
+            describer: Describer::new(Arc::new(OwnerNames::read())),
+            lists: Reader::new(shared.session, Arc::clone(shared.keys()), LIST_RECENT_BYTES),
+            signatures,
+            started_secs,
+            pages: Vec::new(),
+        }
+    }
+
+    /// Reads until there is nothing more to read.
+    pub(crate) fn run(&mut self, jobs: &Receiver<ReadJob>) -> Result<(), ClientError> {
+        for job in jobs {
+            if self.shared.has_failed() {
+                return Err(ClientError::Stopped);
+            }
+            match &job.files[..] {
+                [file] if file.stat.size > READ_ALONE_LEN => self.read_alone(&job.batch, file)?,
+                _ => self.read_together(&job)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_together(&mut self, job: &ReadJob) -> Result<(), ClientError> {
+        let bytes: u64 = job.files.iter().map(|file| file.stat.size).sum();
+        let share = self.take_share(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+        let mut gathered = Gathered { chunks: Vec::new(), share: Some(share) };
+        for (index, file) in job.files.iter().enumerate() {
+            let outcome = self.read(file, &mut gathered)?;
+            job.batch.fill(index, outcome);
+        }
+        gathered.send(&self.outbox)?;
+        self.send_pages()
+    }
+
+    fn read_alone(&mut self, batch: &Batch, file: &FileJob) -> Result<(), ClientError> {
+        let mut gathered = Gathered { chunks: Vec::new(), share: None };
+        let outcome = self.read(file, &mut gathered)?;
+        gathered.send(&self.outbox)?;
+        self.send_pages()?;
+        batch.fill(0, outcome);
+        Ok(())
+    }
+
+    fn read(&mut self, job: &FileJob, gathered: &mut Gathered) -> Result<FileOutcome, ClientError> {
+        for attempt in 1..=ATTEMPTS {
+            match self.read_once(job, gathered) {
+                Ok((content, size, metadata, is_same)) if is_same || attempt == ATTEMPTS => {
+                    if !is_same {
+                        self.shared.problem(FileProblem {
+                            path: job.path.clone(),
+                            message: "changed while it was read; its copy may be of several moments: back it up \
+                                      again when it is quiet"
+                                .to_owned(),
+                            is_loss: true,
+                        });
+                    }
+                    let metadata = Metadata { changed_while_read: !is_same, ..metadata };
+                    let progress = self.shared.progress();
+                    Progress::add(&progress.files, 1);
+                    Progress::add(&progress.bytes, size);
+                    return Ok(FileOutcome::Read { content, size, metadata });
+                }
+                Ok(_) => {}
+                Err(ReadFailure::File(problem)) => return Ok(FileOutcome::Left(problem)),
+                Err(ReadFailure::Backup(error)) => return Err(error),
+            }
+        }
+        unreachable!("the last attempt is taken as it is")
+    }
+
+    /// Content, length and description of the file, and whether it stayed the same meanwhile.
+    fn read_once(
+        &mut self,
+        job: &FileJob,
+        gathered: &mut Gathered,
+    ) -> Result<(Content, u64, Metadata, bool), ReadFailure> {
+        let name = Name::new(&job.name).expect("the planner checked it");
+        let file = SourceFile::open(&job.directory, name)?;
+        let described = self.describer.file(&file);
+        if let Some(error) = &described.unread {
+            self.shared.problem(FileProblem { is_loss: false, ..problem(error) });
+        }
+        let (bases, remembered) = self.last_version(job)?;
+        let memory = self.memory(job, file.stat().size);
+        let context = Arc::new(FileContext::new(job.path.clone(), remembered, memory));
+        let mut cutting = Cutting {
+            shared: self.shared,
+            outbox: &self.outbox,
+            file: &file,
+            context: Arc::clone(&context),
+            bases,
+            run_start: gathered.chunks.len(),
+            list: ListBuilder::new(),
+            gathered,
+            pages: &mut self.pages,
+        };
+        for segment in file.segments() {
+            let Segment { kind, range } = segment?;
+            match kind {
+                SegmentKind::Hole => cutting.hole(range.start, range.end - range.start),
+                SegmentKind::Data => cutting.data(range.start, range.end)?,
+            }
+        }
+        let list = cutting.list;
+        let size = list.file_len();
+        let content = list.finish(self.shared.keys(), &mut |page| self.pages.push(page));
+        context.finish(content);
+        let is_same = size == file.stat().size && file.restat()?.same_as(file.stat());
+        Ok((content, size, described.metadata, is_same))
+    }
+
+    /// The chunks of the file's last version, and what is remembered of it.
+    fn last_version(&mut self, job: &FileJob) -> Result<(Bases, Option<RememberedFile>), ReadFailure> {
+        let Some((content, size)) = job.previous else {
+            return Ok((Bases::default(), None));
+        };
+        let path = job.path.as_os_str().as_bytes();
+        let remembered = if size >= REMEMBERED_LEN_MIN { self.signatures.read(path) } else { None };
+        if let Some(file) = remembered.as_ref().filter(|file| file.content() == content) {
+            return Ok((Bases::new(file.pieces()), remembered));
+        }
+        let mut pieces = Vec::new();
+        let mut offset = 0;
+        let mut cursor = PieceCursor::new(content, size);
+        while let Some(piece) = cursor.next(&mut self.lists).map_err(ClientError::from)? {
+            pieces.push((offset, piece));
+            offset += piece.span_len();
+        }
+        Ok((Bases::new(&pieces), remembered))
+    }
+
+    /// Where this version is to be remembered, if the file is hot.
+    fn memory(&self, job: &FileJob, size: u64) -> Option<FileMemoryWriter> {
+        let is_recent = job.stat.mtime.secs > self.started_secs - HOT_SECS;
+        let is_hot = size >= REMEMBERED_LEN_MIN && job.previous.is_some() || size >= HOT_LEN && is_recent;
+        // Without the memory the next change costs a few more bytes, that is all.
+        if is_hot { self.signatures.write(job.path.as_os_str().as_bytes()).ok() } else { None }
+    }
+
+    fn take_share(&self, bytes: usize) -> Result<Share, ClientError> {
+        self.shared.read_ahead.take(bytes).map_err(|_| ClientError::Stopped)
+    }
+
+    fn send_pages(&mut self) -> Result<(), ClientError> {
+        if self.pages.is_empty() {
+            return Ok(());
+        }
+        self.outbox.send(Window::Metadata(std::mem::take(&mut self.pages)))
+    }
+}
+
+/// Chunks that go out together.
+struct Gathered {
+    chunks: Vec<WindowChunk>,
+    /// Memory they take; `None` while nothing is read.
+    share: Option<Share>,
+}
+
+impl Gathered {
+    fn send(&mut self, outbox: &Outbox) -> Result<(), ClientError> {
+        match self.share.take() {
+            Some(share) if !self.chunks.is_empty() => {
+                outbox.send(Window::Data { chunks: std::mem::take(&mut self.chunks), share })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// One file being read and cut.
+struct Cutting<'c, 's> {
+    shared: &'c Shared<'s>,
+    outbox: &'c Outbox,
+    file: &'c SourceFile,
+    context: Arc<FileContext>,
+    bases: Bases,
+    /// The first gathered chunk that has no bases yet.
+    run_start: usize,
+    list: ListBuilder,
+    gathered: &'c mut Gathered,
+    pages: &'c mut Vec<PlainObject>,
+}
+
+impl Cutting<'_, '_> {
+    fn hole(&mut self, offset: u64, len: u64) {
+        let piece = Piece::Hole { len };
+        if let Some(memory) = self.context.memory() {
+            memory.add(offset, piece, None);
+        }
+        self.push(piece);
+    }
+
+    /// Cuts the bytes from `start` to `end`; fewer are there when the file got shorter meanwhile.
+    fn data(&mut self, start: u64, end: u64) -> Result<(), ReadFailure> {
+        let is_windowed = self.file.stat().size > READ_ALONE_LEN;
+        let mut buffer = BytesMut::new();
+        let mut position = start;
+        let mut is_at_end = false;
+        while !is_at_end {
+            if is_windowed && self.gathered.share.is_none() {
+                let share = self.shared.read_ahead.take(WINDOW_LEN).map_err(|_| ClientError::Stopped)?;
+                self.gathered.share = Some(share);
+            }
+            is_at_end = self.fill(&mut buffer, position, end)?;
+            position = self.cut(&mut buffer, position, is_at_end);
+            if is_windowed {
+                self.end_window()?;
+            }
+        }
+        self.bases.explain(&mut self.gathered.chunks[self.run_start..], None);
+        self.run_start = self.gathered.chunks.len();
+        Ok(())
+    }
+
+    fn end_window(&mut self) -> Result<(), ClientError> {
+        self.bases.explain(&mut self.gathered.chunks[self.run_start..], None);
+        self.gathered.send(self.outbox)?;
+        self.run_start = self.gathered.chunks.len();
+        if self.pages.len() >= PAGES_AT_ONCE {
+            self.outbox.send(Window::Metadata(std::mem::take(self.pages)))?;
+        }
+        Ok(())
+    }
+
+    /// Reads on after what is in the buffer, which begins at `position`; whether that was the end.
+    fn fill(&self, buffer: &mut BytesMut, position: u64, end: u64) -> Result<bool, ReadFailure> {
+        let filled = buffer.len();
+        let from = position + filled as u64;
+        let left = usize::try_from(end - from).unwrap_or(usize::MAX);
+        let wanted = left.min(WINDOW_LEN - filled);
+        buffer.resize(filled + wanted, 0);
+        let read = self.file.read_at(from, &mut buffer[filled..])?;
+        buffer.truncate(filled + read);
+        Progress::add(&self.shared.progress().bytes_read, read as u64);
+        Ok(read == left || read < wanted)
+    }
+
+    /// Takes whole chunks off the buffer; without the end in sight, a chunk that could still grow stays. Where the rest
+    /// begins.
+    fn cut(&mut self, buffer: &mut BytesMut, mut position: u64, is_at_end: bool) -> u64 {
+        let keys = Arc::clone(self.shared.keys());
+        while buffer.len() >= CHUNK_LEN_MAX || is_at_end && !buffer.is_empty() {
+            let (len, id) = self.next_chunk(&keys, buffer, is_at_end);
+            let bytes = buffer.split_to(len);
+            let run = &mut self.gathered.chunks[self.run_start..];
+            if self.bases.anchor(&id, position, run) {
+                self.run_start = self.gathered.chunks.len();
+                self.remember(&keys, position, &bytes, id);
+            } else {
+                let file = Arc::clone(&self.context);
+                let (bases, far_bases) = (Vec::new(), Vec::new());
+                let bytes = bytes.freeze();
+                self.gathered.chunks.push(WindowChunk { id, bytes, offset: position, file, bases, far_bases });
+            }
+            self.push(Piece::Chunk { len: len as u64, id });
+            position += len as u64;
+        }
+        position
+    }
+
+    fn next_chunk(&self, keys: &Keys, buffer: &[u8], is_at_end: bool) -> (usize, ObjectId) {
+        // The cutter begins anew at every cut, so where the last version's next chunk stands it would cut there too.
+        if let Some((len, id)) = self.bases.expected(buffer.len(), is_at_end)
+            && keys.chunk_id(&buffer[..len]) == id
+        {
+            return (len, id);
+        }
+        let len = keys.cutter().cut(buffer);
+        (len, keys.chunk_id(&buffer[..len]))
+    }
+
+    /// Remembers a chunk that the last version had too, with the signature kept of it or a new one.
+    fn remember(&self, keys: &Keys, offset: u64, bytes: &[u8], id: ObjectId) {
+        let Some(memory) = self.context.memory() else {
+            return;
+        };
+        let mode = self.shared.session.mode();
+        let params = mode.params(mode.cached_level(), offset);
+        let len = u32::try_from(bytes.len()).expect("chunks are at most 4 MiB");
+        let kept = self.context.remembered.as_ref().and_then(|file| file.signature(&id, len, params));
+        let signature = kept.map_or_else(|| Signature::compute(bytes, params, keys.hash_key()), Ok);
+        let mut encoded = Vec::new();
+        signature.expect("chunks are at most 4 MiB").encode(&mut encoded);
+        memory.add(offset, Piece::Chunk { len: u64::from(len), id }, Some(&encoded));
+    }
+
+    fn push(&mut self, piece: Piece) {
+        self.list.push(self.shared.keys(), piece, &mut |page| self.pages.push(page));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_is_dropped_wakes_who_waits() {
+        let batch = Batch::new();
+        drop(ReadJob::new(Arc::clone(&batch), Vec::new()));
+        assert!(batch.take(0).is_err());
+    }
+}
