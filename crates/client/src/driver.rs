@@ -12,13 +12,14 @@ use bytes::BytesMut;
 use object::{ObjectId, SealedRecord};
 use proto::{
     ClientConfig, ClientEvent, ClientExchange, ClientRequest, EncodedFrame, Failure, Frame, FrameCodec, FrameError,
-    RequestError, ServerReply, SoftwareName, StreamId,
+    RequestError, ServerReply, ServerSilent, SoftwareName, StreamId,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::Decoder;
 
 use crate::budget::{Budget, Share};
+use crate::counted::{Counter, Traffic};
 
 /// Bytes of records that wait to be written; a put waits for room.
 const QUEUED_BYTES_MAX: usize = 8 << 20;
@@ -114,7 +115,13 @@ fn end(status: &Mutex<Status>) -> LinkError {
 }
 
 /// Starts the conversation on a connected stream, within a runtime; `welcomed` resolves when it may be used.
-pub(crate) fn start<S>(stream: S, software: &str) -> (Link, oneshot::Receiver<Result<(), LinkError>>)
+///
+/// `counter` counts the stream's bytes.
+pub(crate) fn start<S>(
+    stream: S,
+    counter: Arc<Counter>,
+    software: &str,
+) -> (Link, oneshot::Receiver<Result<(), LinkError>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -134,6 +141,8 @@ where
         frames_polled: 0,
         shares: VecDeque::new(),
         welcome: Some(welcome),
+        counter,
+        traffic: Traffic::default(),
     };
     let closed_room = Arc::clone(&room);
     tokio::spawn(async move {
@@ -167,6 +176,9 @@ struct Driver {
     /// Shares of the budget, each with the number of the frame whose writing frees it.
     shares: VecDeque<(u64, Share)>,
     welcome: Option<oneshot::Sender<Result<(), LinkError>>>,
+    counter: Arc<Counter>,
+    /// Bytes at the last tick.
+    traffic: Traffic,
 }
 
 impl Driver {
@@ -199,7 +211,7 @@ impl Driver {
                     Some(command) => self.on_command(command),
                     None => break LinkError::lost("the connection is not needed any more"),
                 },
-                () = sleep_until(deadline) => if let Err(silent) = self.exchange.on_tick(Instant::now()) {
+                () = sleep_until(deadline) => if let Err(silent) = self.on_tick() {
                     break LinkError::lost(silent);
                 },
             }
@@ -208,6 +220,16 @@ impl Driver {
         if let Some(welcome) = self.welcome.take() {
             let _ = welcome.send(Err(end));
         }
+    }
+
+    /// A frame may take longer than the server may be silent: bytes of it count as a sign of life.
+    fn on_tick(&mut self) -> Result<(), ServerSilent> {
+        let now = Instant::now();
+        let traffic = self.counter.traffic();
+        if std::mem::replace(&mut self.traffic, traffic) != traffic {
+            self.exchange.on_progress(now);
+        }
+        self.exchange.on_tick(now)
     }
 
     fn next_frame(&mut self) -> Outgoing {

@@ -135,3 +135,15 @@ fn kind_of(code: FailCode) -> ErrorKind {
         _ => ErrorKind::Usage,
     }
 }
+
+/// An error and all its causes in one line.
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message.push_str(": ");
+        message.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    message
+}

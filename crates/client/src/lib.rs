@@ -10,6 +10,7 @@ mod budget;
 mod config;
 mod connect;
 mod counted;
+mod drive;
 mod driver;
 mod error;
 mod line;
@@ -20,13 +21,18 @@ mod session;
 mod signature_cache;
 mod stat_cache;
 mod tls;
+mod verify;
 
 pub use backup::{BackupJob, BackupReport, backup};
 pub use browse::{Found, Node, SnapshotName, SnapshotPath, SnapshotSummary, find, list, resolve, snapshots, tree_of};
 pub use config::{Connection, Folders, Identity};
 pub use counted::Traffic;
+pub use drive::{
+    DriveFile, DriveItem, GetTarget, PutFile, PutOutcome, PutReport, files_below, get, list_drive, put, remove,
+};
 pub use error::{ClientError, ConfigError, ErrorKind};
 pub use line::Line;
 pub use monitor::{Event, FileProblem, Monitor, Progress};
 pub use restore::{RestoreJob, RestoreReport, restore};
 pub use session::Session;
+pub use verify::{VerifyReport, verify};

@@ -27,10 +27,6 @@ pub struct Progress {
     pub bytes_read: AtomicU64,
     /// Bytes of chunks that the server did not have.
     pub bytes_new: AtomicU64,
-    /// Entries expected in all; 0 when unknown.
-    pub entries_total: AtomicU64,
-    /// Bytes expected in all; 0 when unknown.
-    pub bytes_total: AtomicU64,
 }
 
 impl Progress {

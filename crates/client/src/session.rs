@@ -44,7 +44,7 @@ impl Conversation {
             .map_err(failed)?;
         let (link, plain, wire) = runtime.block_on(async {
             let connected = connect(endpoint).await?;
-            let (link, welcomed) = driver::start(connected.stream, SOFTWARE);
+            let (link, welcomed) = driver::start(connected.stream, Arc::clone(&connected.plain), SOFTWARE);
             let welcome = welcomed.await.unwrap_or_else(|_| Err(LinkError::lost("the connection has ended")));
             welcome.map_err(into_error)?;
             Ok::<_, ClientError>((link, connected.plain, connected.wire))

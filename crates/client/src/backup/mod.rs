@@ -41,7 +41,9 @@ use self::assemble::{Assembled, Assembler};
 use self::excludes::Excludes;
 use self::plan::{Before, Planner};
 pub(crate) use self::problem::problem;
-use self::read::FileReader;
+pub(crate) use self::items::{FileJob, FileOutcome};
+use self::items::Batch;
+use self::read::{FileReader, ReadJob};
 use self::roots::Roots;
 use self::shared::Shared;
 use self::upload::Uploader;
@@ -273,6 +275,55 @@ fn before(session: &Session, cache: Option<Arc<StatCache>>, parent: Option<Paren
             Ok(Before::Tree(snapshot.map_err(damaged)?.tree))
         }
         (_, None) => Ok(Before::Nothing),
+    }
+}
+
+/// Reads files and sends what the server does not have of them, into the session that is open; one outcome per job, in
+/// order. When it returns, everything has been put, and refused deltas have been put again.
+pub(crate) fn send_files(
+    session: &Session,
+    monitor: &dyn Monitor,
+    signatures: &SignatureCache,
+    files: Vec<FileJob>,
+) -> Result<(Vec<FileOutcome>, Vec<FileProblem>), ClientError> {
+    let shared = Shared::new(session, monitor);
+    let (jobs_in, jobs) = crossbeam_channel::bounded(files.len());
+    let (windows_in, windows) = crossbeam_channel::bounded::<Window>(WINDOWS_AHEAD);
+    let outbox = Outbox::new(windows_in);
+    let batches: Vec<Arc<Batch>> = files.iter().map(|_| Batch::new()).collect();
+    for (batch, file) in batches.iter().zip(files) {
+        jobs_in.send(ReadJob::new(Arc::clone(batch), vec![file])).expect("there is room for all");
+    }
+    drop(jobs_in);
+    let noted = |result: Result<(), ClientError>| {
+        if let Err(error) = result {
+            shared.fail(error);
+        }
+    };
+    std::thread::scope(|scope| {
+        let shared = &shared;
+        for _ in 0..UPLOADERS {
+            let windows = windows.clone();
+            scope.spawn(move || noted(Uploader::new(shared).run(&windows)));
+        }
+        for _ in 0..READERS {
+            let (jobs, outbox) = (jobs.clone(), outbox.clone());
+            scope.spawn(move || noted(FileReader::new(shared, outbox, signatures, now().secs).run(&jobs)));
+        }
+        drop((windows, jobs, outbox));
+    });
+    if let Some(error) = shared.take_failure() {
+        return Err(error);
+    }
+    let outcomes: Result<Vec<FileOutcome>, _> = batches.iter().map(|batch| batch.take(0)).collect();
+    let outcomes = outcomes.map_err(|_| ClientError::Stopped)?;
+    loop {
+        session.flush()?;
+        let refused = shared.take_refused();
+        if refused.is_empty() {
+            return Ok((outcomes, shared.take_problems()));
+        }
+        Uploader::new(&shared).put_refused(refused)?;
     }
 }
 

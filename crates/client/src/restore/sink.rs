@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use host_fs::{Aspect, HostError, NotApplied, Reason};
 
 use crate::backup::problem;
-use crate::error::ClientError;
+use crate::error::{ClientError, explain};
 use crate::monitor::{Event, FileProblem, Monitor};
 
 /// Collects what happens to single files; the restore goes on.
@@ -43,13 +43,7 @@ impl Sink {
     /// A file whose content cannot be had.
     pub(crate) fn damaged(&self, path: &Path, error: &dyn std::error::Error) {
         self.is_damaged.store(true, Ordering::Relaxed);
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
-            source = cause.source();
-        }
+        let message = explain(error);
         self.problem(FileProblem { path: path.to_owned(), message, is_loss: true });
     }
 

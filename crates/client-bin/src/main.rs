@@ -1,0 +1,7 @@
+//! `backup-client`: see [`client_bin`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    client_bin::run(std::env::args_os())
+}
