@@ -13,8 +13,8 @@ use bytes::Bytes;
 use host_fs::{HostDir, Name};
 use object::ObjectId;
 use proto::{
-    DriveCommitted, DriveContent, DriveEntry, DriveList, DriveName, DriveNode, DrivePath, DrivePut, DriveRemove, FailCode,
-    IdempotencyKey,
+    DriveCommitted, DriveContent, DriveEntry, DriveList, DriveName, DriveNode, DrivePath, DrivePut, DriveRemove,
+    FailCode, IdempotencyKey,
 };
 use vault::{Content, Piece, PieceCursor, Reader};
 
@@ -324,9 +324,8 @@ fn get_file(line: &Line, file: &DriveFile, target: &Path, monitor: &dyn Monitor)
     let mut temporary = target.as_os_str().to_owned();
     temporary.push(OsStr::new(&format!(".bk-tmp-{suffix:016x}")));
     let temporary = PathBuf::from(temporary);
-    let result = write_whole(line, file, &temporary, monitor).and_then(|()| {
-        fs::rename(&temporary, target).map_err(failed("replace", target))
-    });
+    let result = write_whole(line, file, &temporary, monitor)
+        .and_then(|()| fs::rename(&temporary, target).map_err(failed("replace", target)));
     if result.is_err() {
         // What failed is told; that a temporary file may be left is not worth hiding it.
         let _ = fs::remove_file(&temporary);
@@ -358,11 +357,8 @@ fn failed(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Cli
 
 fn system_time((secs, nanos): (i64, u32)) -> Option<SystemTime> {
     let whole = Duration::from_secs(secs.unsigned_abs());
-    let base = if secs >= 0 {
-        SystemTime::UNIX_EPOCH.checked_add(whole)
-    } else {
-        SystemTime::UNIX_EPOCH.checked_sub(whole)
-    };
+    let base =
+        if secs >= 0 { SystemTime::UNIX_EPOCH.checked_add(whole) } else { SystemTime::UNIX_EPOCH.checked_sub(whole) };
     base?.checked_add(Duration::from_nanos(u64::from(nanos)))
 }
 

@@ -1,16 +1,17 @@
 //! [`DeltaFinder`]: what of some chunks the server can copy from chunks it has.
 //!
 //! Signatures come from the client's own memory of the file, or from the server, for all chunks of a window at once: a
-//! coarse level over the likely bases, then cells around what that left open, then, for long runs that nothing explains,
-//! the same with bases from elsewhere in the file. At most four questions, however many chunks there are.
+//! coarse level over the likely bases, for long runs that nothing explains another over bases from elsewhere in the file,
+//! then cells around what that left open, then finer cells around small edits. At most four questions, however many
+//! chunks there are.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use bytes::Bytes;
 use delta_core::{
-    BASIS_COUNT_MAX, BasisSet, BlockLen, GapRules, Limits, Matcher, Op, OpList, Signature, SignatureParams,
+    BASIS_COUNT_MAX, BasisRange, BasisSet, BlockLen, GapRules, Limits, Matcher, Op, OpList, Signature, SignatureParams,
 };
 use object::ObjectId;
 use proto::limits::{SIGNATURE_ANSWER_LEN_MAX, SIGNATURE_RANGE_COUNT_MAX, SIGNATURE_REQUEST_COUNT_MAX};
@@ -25,12 +26,22 @@ use crate::session::Session;
 pub(crate) const TARGET_LEN_MIN: usize = 4 * 1024;
 /// Bases up to this length need only one level, of cells.
 const SMALL_BASIS_LEN: u32 = 32 * 1024;
-/// Literals shorter than this are not looked at again.
-const GAP_LEN_MIN: u32 = 512;
-/// Cells asked for beyond a gap's own length: an insertion moves what comes after it.
-const GAP_REACH: u32 = 2 * 1024;
+/// Cells of 512 bytes are asked for around literals of at least one cell. What an edit moved is looked for a little
+/// further on.
+const CELLS: Cells = Cells { block_len: BlockLen::FINE, literal_lens: 512..=u32::MAX, reach: 2 * 1024 };
+/// Cells of 64 bytes are asked for around literals that a few bytes of edit have left; for longer ones they would cost
+/// more than they save.
+const FINEST_CELLS: Cells = Cells { block_len: BlockLen::FINEST, literal_lens: 192..=1536, reach: 64 };
 /// Literals at least this long are looked for in the rest of the file.
 const LONG_LITERAL_LEN: u32 = 32 * 1024;
+
+/// A level of cells, and which literals it is for.
+struct Cells {
+    block_len: BlockLen,
+    literal_lens: RangeInclusive<u32>,
+    /// Bytes of basis looked at beyond as many as the literal has.
+    reach: u32,
+}
 
 /// Finds deltas; one per thread.
 pub(crate) struct DeltaFinder<'s> {
@@ -59,15 +70,14 @@ impl<'s> DeltaFinder<'s> {
     /// For each chunk the delta it can be sent as; `None` where it is better sent whole.
     pub(crate) fn find(&mut self, chunks: &[&WindowChunk]) -> Result<Vec<Option<EncodedDelta>>, ClientError> {
         let mut jobs: Vec<Job<'_>> = chunks.iter().map(|chunk| Job::new(chunk)).collect();
-        self.match_all(&mut jobs.iter_mut().collect::<Vec<_>>())?;
+        self.match_coarse(&mut jobs.iter_mut().collect::<Vec<_>>())?;
         let mut widened: Vec<&mut Job<'_>> = jobs.iter_mut().filter_map(|job| job.widen().then_some(job)).collect();
-        self.match_all(&mut widened)?;
+        self.match_coarse(&mut widened)?;
+        if self.mode == Mode::Managed {
+            self.match_cells(&mut jobs, &CELLS)?;
+            self.match_cells(&mut jobs, &FINEST_CELLS)?;
+        }
         Ok(jobs.iter().map(|job| self.encode(job)).collect())
-    }
-
-    fn match_all(&mut self, jobs: &mut [&mut Job<'_>]) -> Result<(), ClientError> {
-        self.match_coarse(jobs)?;
-        if self.mode == Mode::Managed { self.match_cells(jobs) } else { Ok(()) }
     }
 
     /// Matches the jobs against coarse signatures of those of their bases that have not been tried.
@@ -99,22 +109,12 @@ impl<'s> DeltaFinder<'s> {
     }
 
     /// Matches what is still literal against cells of the bases around it.
-    fn match_cells(&mut self, jobs: &mut [&mut Job<'_>]) -> Result<(), ClientError> {
+    fn match_cells(&mut self, jobs: &mut [Job<'_>], cells: &Cells) -> Result<(), ClientError> {
         let mut questions = Questions::default();
         for (index, job) in jobs.iter().enumerate() {
-            let lens: Vec<u32> = job.bases.iter().map(|basis| basis.len).collect();
-            let is_hopeless = job.ops.copied_lens().is_empty();
-            if is_hopeless || job.ops.literal_len() < GAP_LEN_MIN {
-                continue;
-            }
-            let rules = GapRules { literal_len_min: GAP_LEN_MIN, reach: GAP_REACH };
-            for (slot, mut ranges) in job.ops.wanted_cells(&lens, rules) {
+            for (slot, ranges) in job.wanted(cells) {
                 let basis = job.bases[usize::from(slot)];
-                if basis.len <= SMALL_BASIS_LEN {
-                    continue;
-                }
-                ranges.truncate(SIGNATURE_RANGE_COUNT_MAX);
-                let params = self.mode.params(SignatureLevel::Cells(BlockLen::FINE), basis.offset);
+                let params = self.mode.params(SignatureLevel::Cells(cells.block_len), basis.offset);
                 questions.add(index, slot, basis, params, &ranges);
             }
         }
@@ -123,7 +123,7 @@ impl<'s> DeltaFinder<'s> {
             cells.entry(index).or_default().push((slot, signature));
         }
         for (index, signatures) in cells {
-            self.refine(&mut *jobs[index], &signatures);
+            self.refine(&mut jobs[index], &signatures);
         }
         Ok(())
     }
@@ -162,6 +162,39 @@ impl<'w> Job<'w> {
     fn new(chunk: &'w WindowChunk) -> Self {
         let len = u32::try_from(chunk.bytes.len()).expect("chunks are at most 4 MiB");
         Self { chunk, bases: chunk.bases.clone(), tried: 0, ops: OpList::all_literal(len) }
+    }
+
+    /// Which ranges of which slots are worth looking at in cells, in order.
+    fn wanted(&self, cells: &Cells) -> Vec<(u8, Vec<Range<u32>>)> {
+        if self.ops.copied_lens().is_empty() {
+            // Nothing in common so far: cells of everything would cost more than they find.
+            return Vec::new();
+        }
+        let lens: Vec<u32> = self.bases.iter().map(|basis| basis.len).collect();
+        let rules = GapRules { literal_len_min: *cells.literal_lens.start(), reach: cells.reach };
+        let gaps = self.ops.gaps(&lens, rules);
+        let fitting = gaps.filter(|gap| gap.target.end - gap.target.start <= *cells.literal_lens.end());
+        let mut wanted: Vec<BasisRange> = fitting.flat_map(|gap| gap.wanted.into_iter().flatten()).collect();
+        // A basis whose coarse blocks were as short already has nothing more to tell.
+        wanted.retain(|range| {
+            self.bases[usize::from(range.slot)].len > SMALL_BASIS_LEN
+                || cells.block_len.bytes() < BlockLen::FINE.bytes()
+        });
+        wanted.sort_unstable_by_key(|range| (range.slot, range.range.start));
+        let mut slots: Vec<(u8, Vec<Range<u32>>)> = Vec::new();
+        for BasisRange { slot, range } in wanted {
+            if slots.last().is_none_or(|(last, _)| *last != slot) {
+                slots.push((slot, Vec::new()));
+            }
+            let (_, ranges) = slots.last_mut().expect("there is one by now");
+            let has_room = ranges.len() < SIGNATURE_RANGE_COUNT_MAX;
+            match ranges.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ if has_room => ranges.push(range),
+                _ => {}
+            }
+        }
+        slots
     }
 
     /// Adds bases from elsewhere in the file when long literals are left; whether there are any.

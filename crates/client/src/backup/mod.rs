@@ -39,10 +39,10 @@ use crate::stat_cache::{CacheKey, StatCache, StatCacheWriter};
 
 use self::assemble::{Assembled, Assembler};
 use self::excludes::Excludes;
+use self::items::Batch;
+pub(crate) use self::items::{FileJob, FileOutcome};
 use self::plan::{Before, Planner};
 pub(crate) use self::problem::problem;
-pub(crate) use self::items::{FileJob, FileOutcome};
-use self::items::Batch;
 use self::read::{FileReader, ReadJob};
 use self::roots::Roots;
 use self::shared::Shared;

@@ -30,7 +30,7 @@ const ATTEMPTS: u32 = 3;
 /// Lists are sent on when so many pages are ready.
 const PAGES_AT_ONCE: usize = 64;
 /// Files this long that changed lately will change again: their signatures are kept from the start.
-const HOT_LEN: u64 = 16 << 20;
+const HOT_LEN: u64 = 4 << 20;
 const HOT_SECS: i64 = 30 * 24 * 3600;
 /// Files shorter than this are cheap to ask the server about.
 const REMEMBERED_LEN_MIN: u64 = 64 * 1024;
