@@ -33,7 +33,9 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make this machine a device of a server, once.
-    #[command(after_help = "The enrolment string comes from the server: backup-server enroll --data-dir DIR --device NAME")]
+    #[command(
+        after_help = "The enrolment string comes from the server: backup-server enroll --data-dir DIR --device NAME"
+    )]
     Connect {
         /// What `backup-server enroll` printed: bk1:HOST:PORT:…
         #[arg(value_name = "ENROLMENT_STRING")]

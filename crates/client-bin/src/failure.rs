@@ -95,14 +95,18 @@ impl Failure {
             ClientError::Config { source: ConfigError::Malformed(_), .. } => {
                 "connect this device again, or restore the file"
             }
-            ClientError::Connect { .. } => "is the server running, and is its port open? --max-wait SECONDS waits longer",
+            ClientError::Connect { .. } => {
+                "is the server running, and is its port open? --max-wait SECONDS waits longer"
+            }
             error => match error.kind() {
                 ErrorKind::NotAllowed => {
                     "the device may have been revoked, or the enrolment string used or expired: ask for a new one with \
                      `backup-server enroll`"
                 }
-                ErrorKind::Full => "free space on the server's disk, or raise its limit, then run this again: nothing \
-                                    that was sent is sent again",
+                ErrorKind::Full => {
+                    "free space on the server's disk, or raise its limit, then run this again: nothing \
+                                    that was sent is sent again"
+                }
                 ErrorKind::Unreachable => "run this again: nothing that was sent is sent again",
                 ErrorKind::Integrity => {
                     "`backup-client verify SNAPSHOT` lists what is affected; a new backup stores again what this \

@@ -45,7 +45,11 @@ impl Watch {
             _ => Style::Silent,
         };
         let bar = ProgressBar::no_length();
-        bar.set_draw_target(if style == Style::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+        bar.set_draw_target(if style == Style::Bar {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        });
         bar.set_style(ProgressStyle::with_template("{spinner} {msg}").expect("a fixed template"));
         let watch = Arc::new(Self {
             progress: Progress::default(),
@@ -115,11 +119,8 @@ impl Watch {
             return;
         }
         let stage = *self.stage.lock().expect("nobody panics with it");
-        let mut message = format!(
-            "{stage}  {}, {}",
-            words::counted(get(files), "file", "files"),
-            words::bytes(get(bytes))
-        );
+        let mut message =
+            format!("{stage}  {}, {}", words::counted(get(files), "file", "files"), words::bytes(get(bytes)));
         for (label, counter) in [("read", bytes_read), ("new", bytes_new)] {
             if get(counter) > 0 {
                 message.push_str(&format!(", {} {label}", words::bytes(get(counter))));

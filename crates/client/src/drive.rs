@@ -362,13 +362,11 @@ fn system_time((secs, nanos): (i64, u32)) -> Option<SystemTime> {
     base?.checked_add(Duration::from_nanos(u64::from(nanos)))
 }
 
+/// Takes bytes and where in the file they stand.
+type WriteAt<'w> = dyn FnMut(u64, &[u8]) -> Result<(), ClientError> + 'w;
+
 /// Calls `write` with the file's bytes in order, each time with their offset.
-fn read_file(
-    line: &Line,
-    file: &DriveFile,
-    monitor: &dyn Monitor,
-    write: &mut dyn FnMut(u64, &[u8]) -> Result<(), ClientError>,
-) -> Result<(), ClientError> {
+fn read_file(line: &Line, file: &DriveFile, monitor: &dyn Monitor, write: &mut WriteAt<'_>) -> Result<(), ClientError> {
     const ZEROS: &[u8] = &[0; 64 * 1024];
     let mut lists = Reader::new(line.clone(), Arc::clone(line.keys()), RECENT_BYTES);
     let mut chunks = Reader::new(line.clone(), Arc::clone(line.keys()), RECENT_BYTES);

@@ -19,7 +19,7 @@ use vault::{Content, Piece};
 use crate::random::random;
 
 const MAGIC: &[u8; 8] = b"DBSIGS\0\x01";
-const HEADER_LEN: u64 = 8 + 1 + 32;
+const HEADER_LEN: usize = 8 + 1 + 32;
 /// offset u64, length u64, has_id u8, id 32, signature_len u32.
 const RECORD_LEN: usize = 8 + 8 + 1 + 32 + 4;
 const SIGNATURE_LEN_MAX: usize = 1 << 20;
@@ -58,7 +58,7 @@ impl SignatureCache {
         let attempt = u64::from_le_bytes(random());
         let temporary = self.file_name(path, &format!("new-{attempt:016x}"));
         let mut out = BufWriter::new(File::create(&temporary)?);
-        out.write_all(&[0; HEADER_LEN as usize])?;
+        out.write_all(&[0; HEADER_LEN])?;
         let path = self.file_name(path, "sig");
         Ok(FileMemoryWriter { temporary, path, out: Mutex::new(Some(Ok(out))) })
     }
@@ -106,7 +106,7 @@ pub(crate) struct RememberedFile {
 impl RememberedFile {
     fn open(path: &Path) -> Option<Self> {
         let file = File::open(path).ok()?;
-        let mut header = [0; HEADER_LEN as usize];
+        let mut header = [0; HEADER_LEN];
         file.read_exact_at(&mut header, 0).ok()?;
         let rest = header.strip_prefix(MAGIC)?;
         let id = ObjectId::from_bytes(*rest[1..].first_chunk()?);
@@ -118,7 +118,7 @@ impl RememberedFile {
         let file_len = file.metadata().ok()?.len();
         let mut pieces = Vec::new();
         let mut signatures = HashMap::new();
-        let mut at = HEADER_LEN;
+        let mut at = HEADER_LEN as u64;
         while at < file_len {
             let mut record = [0; RECORD_LEN];
             file.read_exact_at(&mut record, at).ok()?;

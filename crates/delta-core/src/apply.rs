@@ -46,26 +46,16 @@ pub enum ApplyError {
 /// longer than `target_len_max` bytes.
 pub fn apply(bases: &[&[u8]], delta: &Delta<'_>, target_len_max: usize, out: &mut Vec<u8>) -> Result<(), ApplyError> {
     if bases.len() != delta.basis_lens().len() {
-        return Err(ApplyError::BasisCount {
-            found: bases.len(),
-            expected: delta.basis_lens().len(),
-        });
+        return Err(ApplyError::BasisCount { found: bases.len(), expected: delta.basis_lens().len() });
     }
     for (slot, (basis, &expected)) in bases.iter().zip(delta.basis_lens()).enumerate() {
         if basis.len() != expected as usize {
-            return Err(ApplyError::BasisLen {
-                slot,
-                found: basis.len(),
-                expected,
-            });
+            return Err(ApplyError::BasisLen { slot, found: basis.len(), expected });
         }
     }
     let target_len = delta.target_len();
     if target_len as usize > target_len_max {
-        return Err(ApplyError::TargetTooLong {
-            target_len,
-            target_len_max,
-        });
+        return Err(ApplyError::TargetTooLong { target_len, target_len_max });
     }
 
     out.reserve(target_len as usize);

@@ -52,11 +52,7 @@ pub(crate) struct Grid {
 impl Grid {
     /// `basis_len` is at most [`LEN_MAX`](crate::LEN_MAX), so no sum in here overflows.
     pub(crate) fn new(block_len: BlockLen, phase: u32, basis_len: u32) -> Self {
-        Self {
-            block_len,
-            head_len: phase.min(basis_len),
-            basis_len,
-        }
+        Self { block_len, head_len: phase.min(basis_len), basis_len }
     }
 
     pub(crate) fn basis_len(&self) -> u32 {
@@ -118,10 +114,7 @@ mod tests {
     #[test]
     fn only_powers_of_two_in_range() {
         assert_eq!(
-            (0..=300_000)
-                .filter_map(BlockLen::new)
-                .map(BlockLen::bytes)
-                .collect::<Vec<_>>(),
+            (0..=300_000).filter_map(BlockLen::new).map(BlockLen::bytes).collect::<Vec<_>>(),
             [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131_072]
         );
     }
@@ -130,45 +123,24 @@ mod tests {
     #[test]
     fn grid_equals_its_definition() {
         let block_len = BlockLen::new(64).unwrap();
-        for (phase, basis_len) in [
-            (0, 0),
-            (0, 1),
-            (0, 64),
-            (0, 200),
-            (1, 0),
-            (1, 1),
-            (1, 65),
-            (63, 40),
-            (63, 63),
-            (63, 300),
-        ] {
+        for (phase, basis_len) in
+            [(0, 0), (0, 1), (0, 64), (0, 200), (1, 0), (1, 1), (1, 65), (63, 40), (63, 63), (63, 300)]
+        {
             let grid = Grid::new(block_len, phase, basis_len);
             let edges: Vec<u32> = (0..=basis_len)
                 .filter(|&p| p == 0 || p == basis_len || (p >= phase && (p - phase) % 64 == 0))
                 .collect();
             let blocks: Vec<Range<u32>> = edges.windows(2).map(|edge| edge[0]..edge[1]).collect();
-            assert_eq!(
-                (0..grid.block_count()).map(|i| grid.block_range(i)).collect::<Vec<_>>(),
-                blocks
-            );
+            assert_eq!((0..grid.block_count()).map(|i| grid.block_range(i)).collect::<Vec<_>>(), blocks);
             for start in 0..=basis_len {
                 assert_eq!(
                     grid.block_at(start),
-                    blocks
-                        .iter()
-                        .position(|b| b.start == start)
-                        .map(|i| u32::try_from(i).unwrap())
+                    blocks.iter().position(|b| b.start == start).map(|i| u32::try_from(i).unwrap())
                 );
                 for end in start..=basis_len {
-                    let within = grid
-                        .blocks_within(start..end)
-                        .map(|i| grid.block_range(i))
-                        .collect::<Vec<_>>();
-                    let expected = blocks
-                        .iter()
-                        .filter(|b| b.start >= start && b.end <= end)
-                        .cloned()
-                        .collect::<Vec<_>>();
+                    let within = grid.blocks_within(start..end).map(|i| grid.block_range(i)).collect::<Vec<_>>();
+                    let expected =
+                        blocks.iter().filter(|b| b.start >= start && b.end <= end).cloned().collect::<Vec<_>>();
                     assert_eq!(within, expected, "phase {phase} basis {basis_len} range {start}..{end}");
                 }
             }

@@ -65,18 +65,10 @@ impl CutParams {
     /// [`CutParamsError`] says which of these does not hold.
     pub fn new(min_len: u32, avg_len: u32, max_len: u32) -> Result<Self, CutParamsError> {
         if [min_len, avg_len, max_len].iter().any(|len| len % 2 != 0) {
-            return Err(CutParamsError::Odd {
-                min_len,
-                avg_len,
-                max_len,
-            });
+            return Err(CutParamsError::Odd { min_len, avg_len, max_len });
         }
         if min_len >= avg_len || avg_len >= max_len {
-            return Err(CutParamsError::NotRising {
-                min_len,
-                avg_len,
-                max_len,
-            });
+            return Err(CutParamsError::NotRising { min_len, avg_len, max_len });
         }
         let ranges = [
             (min_len, v2020::MINIMUM_MIN, v2020::MINIMUM_MAX),
@@ -89,11 +81,7 @@ impl CutParams {
                 return Err(CutParamsError::OutOfRange { len, len_min, len_max });
             }
         }
-        Ok(Self {
-            min_len,
-            avg_len,
-            max_len,
-        })
+        Ok(Self { min_len, avg_len, max_len })
     }
 
     /// Shortest chunk in bytes; only the last chunk of a file may be shorter.
@@ -115,11 +103,7 @@ impl CutParams {
 impl Default for CutParams {
     /// 256 KiB, 1 MiB, 4 MiB: big chunks keep the index small, and deltas inside of them make up for it.
     fn default() -> Self {
-        Self {
-            min_len: 256 << 10,
-            avg_len: 1 << 20,
-            max_len: 4 << 20,
-        }
+        Self { min_len: 256 << 10, avg_len: 1 << 20, max_len: 4 << 20 }
     }
 }
 
@@ -142,9 +126,7 @@ impl Cutter {
     /// Derives the gear table from `secret` by the extended output of BLAKE3, so that chunk lengths tell an onlooker
     /// nothing about content he knows.
     pub fn new(params: CutParams, secret: &[u8; 32]) -> Self {
-        let mut output = blake3::Hasher::new_derive_key(GEAR_CONTEXT)
-            .update(secret)
-            .finalize_xof();
+        let mut output = blake3::Hasher::new_derive_key(GEAR_CONTEXT).update(secret).finalize_xof();
         let mut gear = Box::new([0; 256]);
         for entry in gear.iter_mut() {
             let mut bytes = [0; 8];
@@ -157,13 +139,7 @@ impl Cutter {
     fn with_gear(params: CutParams, gear: Box<[u64; 256]>) -> Self {
         let (mask_short, mask_long) = v2020::select_masks(params.avg_len as usize, Normalization::Level1);
         let gear_shifted = Box::new(gear.map(|entry| entry << 1));
-        Self {
-            params,
-            gear,
-            gear_shifted,
-            mask_short,
-            mask_long,
-        }
+        Self { params, gear, gear_shifted, mask_short, mask_long }
     }
 
     /// The parameters it was made with.
@@ -198,18 +174,13 @@ impl Cutter {
 
     /// The chunks of a whole file in memory, in order.
     pub fn chunks<'a>(&'a self, file: &'a [u8]) -> Chunks<'a> {
-        Chunks {
-            cutter: self,
-            rest: file,
-        }
+        Chunks { cutter: self, rest: file }
     }
 }
 
 impl fmt::Debug for Cutter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cutter")
-            .field("params", &self.params)
-            .finish_non_exhaustive()
+        f.debug_struct("Cutter").field("params", &self.params).finish_non_exhaustive()
     }
 }
 
@@ -242,17 +213,13 @@ mod tests {
         let mut file = vec![0; 3_000_001];
         blake3::Hasher::new().update(b"cut").finalize_xof().fill(&mut file);
         file[1_000_000..1_300_000].fill(0);
-        for (min, avg, max) in [
-            (64, 256, 1024),
-            (2048, 8192, 65536),
-            (16384, 65536, 262_144),
-            (262_144, 1 << 20, 4 << 20),
-        ] {
+        for (min, avg, max) in
+            [(64, 256, 1024), (2048, 8192, 65536), (16384, 65536, 262_144), (262_144, 1 << 20, 4 << 20)]
+        {
             let cutter = Cutter::with_gear(CutParams::new(min, avg, max).unwrap(), gear.clone());
             let ours: Vec<usize> = cutter.chunks(&file).map(<[u8]>::len).collect();
-            let theirs: Vec<usize> = FastCDC::new(&file, min as usize, avg as usize, max as usize)
-                .map(|chunk| chunk.length)
-                .collect();
+            let theirs: Vec<usize> =
+                FastCDC::new(&file, min as usize, avg as usize, max as usize).map(|chunk| chunk.length).collect();
             assert_eq!(ours, theirs);
         }
     }
@@ -260,9 +227,6 @@ mod tests {
     #[test]
     fn debug_shows_no_table() {
         let shown = format!("{:?}", Cutter::new(CutParams::default(), &[1; 32]));
-        assert_eq!(
-            shown,
-            "Cutter { params: CutParams { min_len: 262144, avg_len: 1048576, max_len: 4194304 }, .. }"
-        );
+        assert_eq!(shown, "Cutter { params: CutParams { min_len: 262144, avg_len: 1048576, max_len: 4194304 }, .. }");
     }
 }

@@ -4,6 +4,8 @@
 //! the ids of the bases are the business of whoever stores or sends it; to compress well, numbers of one meaning
 //! stand together, in front of the literals.
 
+use std::fmt;
+
 use crate::limits::copy_count_max;
 use crate::{BasisRange, LEN_MAX, Limits, Op, OpList, varint};
 
@@ -130,19 +132,13 @@ impl OpList {
     pub fn encode(&self, basis_lens: &[u32], target: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let target_len = self.target_len();
         if target.len() != target_len as usize {
-            return Err(EncodeError::OtherTarget {
-                list_target_len: target_len,
-                target_len: target.len(),
-            });
+            return Err(EncodeError::OtherTarget { list_target_len: target_len, target_len: target.len() });
         }
         let numbers = self.copy_numbers(basis_lens)?;
         let copy_count = numbers.len();
         let copy_count_max = copy_count_max(target_len);
         if copy_count > copy_count_max as usize {
-            return Err(EncodeError::TooManyCopies {
-                copy_count,
-                copy_count_max,
-            });
+            return Err(EncodeError::TooManyCopies { copy_count, copy_count_max });
         }
 
         varint::put(VERSION, out);
@@ -173,10 +169,7 @@ impl OpList {
                 Op::Literal { len } => literal_len = len,
                 Op::Copy { slot, offset, len } => {
                     let slot_index = usize::from(slot);
-                    if basis_lens
-                        .get(slot_index)
-                        .is_none_or(|&basis_len| offset + len > basis_len)
-                    {
+                    if basis_lens.get(slot_index).is_none_or(|&basis_len| offset + len > basis_len) {
                         return Err(EncodeError::CopyPastBasis { op_index, slot });
                     }
                     let basis_start: i64 = basis_lens[..slot_index].iter().map(|&len| i64::from(len)).sum();
@@ -196,7 +189,7 @@ impl OpList {
 ///
 /// Borrows the encoded bytes and copies none of them. Every copy lies within its basis, and the pieces make exactly
 /// [`target_len`](Self::target_len) bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Delta<'d> {
     basis_lens: Vec<u32>,
     target_len: u32,
@@ -227,10 +220,7 @@ impl<'d> Delta<'d> {
         let target_len = match u32::try_from(target_len) {
             Ok(len) if len <= target_len_max => len,
             _ => {
-                return Err(DeltaError::TargetTooLong {
-                    target_len,
-                    target_len_max,
-                });
+                return Err(DeltaError::TargetTooLong { target_len, target_len_max });
             }
         };
         let copy_count = reader.take()?;
@@ -238,10 +228,7 @@ impl<'d> Delta<'d> {
         let copy_count = match u32::try_from(copy_count) {
             Ok(count) if count <= copy_count_max => count,
             _ => {
-                return Err(DeltaError::TooManyCopies {
-                    copy_count,
-                    copy_count_max,
-                });
+                return Err(DeltaError::TooManyCopies { copy_count, copy_count_max });
             }
         };
         let delta = Self {
@@ -261,10 +248,7 @@ impl<'d> Delta<'d> {
         }
         let expected = target_len - copied_len;
         if delta.literals.len() != expected as usize {
-            return Err(DeltaError::LiteralLen {
-                found: delta.literals.len(),
-                expected,
-            });
+            return Err(DeltaError::LiteralLen { found: delta.literals.len(), expected });
         }
         Ok(delta)
     }
@@ -286,12 +270,7 @@ impl<'d> Delta<'d> {
 
     /// The pieces of the target, in order; for callers that do not hold the bases in memory. None is empty.
     pub fn pieces(&self) -> Pieces<'_, 'd> {
-        Pieces {
-            copies: self.copies(),
-            copies_left: self.copy_count,
-            literals: self.literals,
-            copy: None,
-        }
+        Pieces { copies: self.copies(), copies_left: self.copy_count, literals: self.literals, copy: None }
     }
 
     /// The ops, without the bytes of the literals.
@@ -299,14 +278,10 @@ impl<'d> Delta<'d> {
         let mut list = OpList::new();
         for piece in self.pieces() {
             list.push(match piece {
-                Piece::Copy(BasisRange { slot, range }) => Op::Copy {
-                    slot,
-                    offset: range.start,
-                    len: range.end - range.start,
-                },
-                Piece::Literal(bytes) => Op::Literal {
-                    len: u32::try_from(bytes.len()).expect("at most target_len"),
-                },
+                Piece::Copy(BasisRange { slot, range }) => {
+                    Op::Copy { slot, offset: range.start, len: range.end - range.start }
+                }
+                Piece::Literal(bytes) => Op::Literal { len: u32::try_from(bytes.len()).expect("at most target_len") },
             });
         }
         list
@@ -328,6 +303,16 @@ impl<'d> Delta<'d> {
     }
 }
 
+impl fmt::Debug for Delta<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delta")
+            .field("target_len", &self.target_len)
+            .field("copy_count", &self.copy_count)
+            .field("literal_len", &self.literals.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Bytes of a target: what a [`Delta`] says to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece<'d> {
@@ -338,7 +323,7 @@ pub enum Piece<'d> {
 }
 
 /// The [`Piece`]s of a [`Delta`], in order of the target.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Pieces<'a, 'd> {
     copies: Copies<'a, 'd>,
     copies_left: u32,
@@ -361,10 +346,7 @@ impl<'d> Iterator for Pieces<'_, 'd> {
         }
         self.copies_left -= 1;
         let copy = self.copies.take().expect("decode took the same copies");
-        let range = BasisRange {
-            slot: copy.slot,
-            range: copy.offset..copy.offset + copy.len,
-        };
+        let range = BasisRange { slot: copy.slot, range: copy.offset..copy.offset + copy.len };
         if copy.literal_len == 0 {
             return Some(Piece::Copy(range));
         }
@@ -384,7 +366,7 @@ struct PlacedCopy {
 }
 
 /// Reads the copies of a delta one by one, and holds each against bases, target and canonical form.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Copies<'a, 'd> {
     basis_lens: &'a [u32],
     target_len: u32,
@@ -410,10 +392,7 @@ impl Copies<'_, '_> {
         let [literal_len, len, jump] = [&mut self.literal_lens, &mut self.copy_lens, &mut self.jumps]
             .map(|section| varint::take(section).expect("each section was read before as so many numbers"));
         let Some((literal_len, len)) = self.fit_target(literal_len, len) else {
-            return Err(DeltaError::PastTarget {
-                copy_index,
-                target_len: self.target_len,
-            });
+            return Err(DeltaError::PastTarget { copy_index, target_len: self.target_len });
         };
         let Some(start) = (self.end + i64::from(literal_len)).checked_add(varint::unzigzag(jump)) else {
             return Err(DeltaError::CopyPastBasis { copy_index });
@@ -430,21 +409,14 @@ impl Copies<'_, '_> {
         self.made_len += literal_len + len;
         self.end = start + i64::from(len);
         let slot = u8::try_from(self.slot).expect("at most basis_count_max");
-        Ok(PlacedCopy {
-            literal_len,
-            slot,
-            offset,
-            len,
-        })
+        Ok(PlacedCopy { literal_len, slot, offset, len })
     }
 
     /// Both lengths, when the target has room for them.
     #[inline]
     fn fit_target(&self, literal_len: u64, len: u64) -> Option<(u32, u32)> {
         let room = self.target_len - self.made_len;
-        let literal_len = u32::try_from(literal_len)
-            .ok()
-            .filter(|&literal_len| literal_len <= room)?;
+        let literal_len = u32::try_from(literal_len).ok().filter(|&literal_len| literal_len <= room)?;
         let len = u32::try_from(len).ok().filter(|&len| len <= room - literal_len)?;
         Some((literal_len, len))
     }
@@ -497,18 +469,11 @@ impl<'d> NumberReader<'d> {
 fn check_bases(basis_lens: &[u32], limits: &Limits) -> Result<(), DeltaError> {
     if basis_lens.len() > usize::from(limits.basis_count_max) {
         let basis_count_max = limits.basis_count_max;
-        return Err(DeltaError::TooManyBases {
-            basis_count: basis_lens.len(),
-            basis_count_max,
-        });
+        return Err(DeltaError::TooManyBases { basis_count: basis_lens.len(), basis_count_max });
     }
     let basis_len_max = limits.basis_len_max.min(LEN_MAX);
     match basis_lens.iter().position(|&len| len > basis_len_max) {
-        Some(slot) => Err(DeltaError::BasisTooLong {
-            slot,
-            basis_len: basis_lens[slot],
-            basis_len_max,
-        }),
+        Some(slot) => Err(DeltaError::BasisTooLong { slot, basis_len: basis_lens[slot], basis_len_max }),
         None => Ok(()),
     }
 }

@@ -29,10 +29,7 @@ impl HashKey {
     /// Derives the three keys from `secret` by BLAKE3 in key-derivation mode, one context each.
     pub fn from_secret(secret: &[u8; 32]) -> Self {
         let mut xxh3_secret = [0; 192];
-        blake3::Hasher::new_derive_key(XXH3_CONTEXT)
-            .update(secret)
-            .finalize_xof()
-            .fill(&mut xxh3_secret);
+        blake3::Hasher::new_derive_key(XXH3_CONTEXT).update(secret).finalize_xof().fill(&mut xxh3_secret);
         let rolling_bytes = blake3::derive_key(ROLLING_CONTEXT, secret);
         let multiplier = u32::from_le_bytes([rolling_bytes[0], rolling_bytes[1], rolling_bytes[2], rolling_bytes[3]]);
         Self(Arc::new(KeyMaterial {

@@ -6,10 +6,12 @@
 //! the target once; refining never touches a copy. A match rests on hashes, so unless they are cryptographic the
 //! rebuilt target must be compared by its content id.
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::index::{Block, BlockIndex};
-use crate::limits::{BASIS_COUNT_MAX, BLOCK_COUNT_MAX, LONE_COPY_LEN_MIN, miss_bytes_max};
+use crate::limits::{BASIS_COUNT_MAX, BLOCK_COUNT_MAX, LONE_COPY_LEN_MIN, LOOK_UP_COST, miss_bytes_max};
+use crate::rolling::Hit;
 use crate::{HashKey, LEN_MAX, Op, OpList, Signature, SignatureParams};
 
 /// Signatures of the bases to match against, the preferred ones first.
@@ -71,10 +73,7 @@ impl<'a> BasisSet<'a> {
             return Err(BasisSetError::SlotTaken { slot });
         }
         let shared = |params: SignatureParams| (params.block_len(), params.strong());
-        if self
-            .params()
-            .is_some_and(|params| shared(params) != shared(signature.params()))
-        {
+        if self.params().is_some_and(|params| shared(params) != shared(signature.params())) {
             return Err(BasisSetError::OtherParams { slot });
         }
         let block_count = self.block_count.saturating_add(signature.block_count());
@@ -111,10 +110,7 @@ impl<'a> BasisSet<'a> {
     /// The block at the end of a basis, when its signature has that.
     fn last_block(&self, member: u32) -> Option<Block> {
         let signature = self.members[member as usize].signature;
-        let block = Block {
-            member,
-            entry: signature.block_count().checked_sub(1)?,
-        };
+        let block = Block { member, entry: signature.block_count().checked_sub(1)? };
         (self.range_of(block).end == signature.basis_len() as usize).then_some(block)
     }
 
@@ -138,6 +134,18 @@ pub enum MatchError {
         /// Its length in bytes.
         target_len: usize,
     },
+    /// There are more bases than exact matching takes.
+    #[error("{basis_count} bases exceed the limit of {BASIS_COUNT_MAX}")]
+    TooManyBases {
+        /// Bases given.
+        basis_count: usize,
+    },
+    /// The bases of exact matching are longer than [`LEN_MAX`] together.
+    #[error("bases of {bases_len} bytes exceed the limit of {LEN_MAX}")]
+    BasesTooLong {
+        /// Length of all bases in bytes.
+        bases_len: u64,
+    },
     /// The ops to refine are for a target of another length.
     #[error("ops for {list_target_len} bytes do not fit a target of {target_len}")]
     OtherTarget {
@@ -160,22 +168,26 @@ pub struct MatchStats {
     pub gave_up: bool,
 }
 
-/// Finds blocks of bases in targets. See the [module](self).
+/// Finds blocks of bases in targets.
 ///
 /// Holds the memory of its index from one call to the next (at most 4 MiB), so one per thread serves any number of
 /// targets. Results do not depend on what it did before.
 pub struct Matcher {
     key: HashKey,
     index: BlockIndex,
+    hits: Vec<Hit>,
+}
+
+impl fmt::Debug for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Matcher").finish_non_exhaustive()
+    }
 }
 
 impl Matcher {
     /// A matcher for signatures made with `key`.
     pub fn new(key: &HashKey) -> Self {
-        Self {
-            key: key.clone(),
-            index: BlockIndex::default(),
-        }
+        Self { key: key.clone(), index: BlockIndex::new(), hits: Vec::new() }
     }
 
     /// Replaces `ops` by copies of blocks of `bases`, as many as were found in `target`, and literals.
@@ -200,10 +212,7 @@ impl Matcher {
     pub fn refine(&mut self, bases: &BasisSet<'_>, target: &[u8], ops: &mut OpList) -> Result<MatchStats, MatchError> {
         if target_len(target)? != ops.target_len() {
             let list_target_len = ops.target_len();
-            return Err(MatchError::OtherTarget {
-                list_target_len,
-                target_len: target.len(),
-            });
+            return Err(MatchError::OtherTarget { list_target_len, target_len: target.len() });
         }
         let Some(params) = bases.params() else {
             return Ok(MatchStats::default());
@@ -217,6 +226,7 @@ impl Matcher {
             target,
             found: OpList::new(),
             diagonal: None,
+            hits: std::mem::take(&mut self.hits),
             miss_bytes_left: miss_bytes_max(target.len()),
             stats: MatchStats::default(),
         };
@@ -227,12 +237,17 @@ impl Matcher {
                 Op::Copy { slot, offset, .. } => job.pass_copy(range, slot, offset),
             }
         }
-        let Job { found, mut stats, .. } = job;
+        let Job { found, mut stats, hits, .. } = job;
+        self.hits = hits;
         stats.copied_len = literal_len - found.literal_len();
         *ops = found;
         Ok(stats)
     }
 }
+
+/// Steps of the window between looks at what was found; short at first, because most searches end soon.
+const SEARCH_STEPS_MIN: usize = 128;
+const SEARCH_STEPS_MAX: usize = 4096;
 
 /// Where the target runs along a basis: byte `t` of the target stands at `t + shift` of it.
 #[derive(Clone, Copy)]
@@ -251,23 +266,17 @@ struct Job<'j, 'a> {
     found: OpList,
     /// That of the last copy.
     diagonal: Option<Diagonal>,
+    hits: Vec<Hit>,
     miss_bytes_left: usize,
     stats: MatchStats,
 }
 
 impl Job<'_, '_> {
     fn pass_copy(&mut self, target: Range<u32>, slot: u8, offset: u32) {
-        let member = (0..)
-            .zip(&self.bases.members)
-            .find(|(_, member)| member.slot == slot)
-            .map(|(index, _)| index);
+        let member = (0..).zip(&self.bases.members).find(|(_, member)| member.slot == slot).map(|(index, _)| index);
         let shift = (offset as usize).cast_signed() - (target.start as usize).cast_signed();
         self.diagonal = member.map(|member| Diagonal { member, shift });
-        self.found.push(Op::Copy {
-            slot,
-            offset,
-            len: target.end - target.start,
-        });
+        self.found.push(Op::Copy { slot, offset, len: target.end - target.start });
     }
 
     fn match_literal(&mut self, run: Range<u32>) {
@@ -293,9 +302,9 @@ impl Job<'_, '_> {
     fn follow(&mut self, mut at: usize, end: usize) -> usize {
         loop {
             let next = match self.diagonal_offset(at) {
-                Some((member, offset)) if offset < self.bases.members[member as usize].signature.basis_len() => self
-                    .block_at(member, offset)
-                    .filter(|&block| self.matches(block, at, end)),
+                Some((member, offset)) if offset < self.bases.members[member as usize].signature.basis_len() => {
+                    self.block_at(member, offset).filter(|&block| self.matches(block, at, end))
+                }
                 _ => self.find_short_head(at, end),
             };
             let Some(block) = next else {
@@ -312,25 +321,35 @@ impl Job<'_, '_> {
             return None;
         }
         let rolling = self.key.rolling();
-        let (multiplier, leaving_power) = (rolling.multiplier(), rolling.power(self.params.block_len().bytes()));
         let mut weak = rolling.hash(&self.target[at..at + block_len]);
-        let mut at = at;
-        loop {
-            if self.index.may_hold(weak)
-                && let Some(block) = self.check_window(at, weak)
-            {
-                return Some((at, block));
-            }
-            if at + block_len == end {
-                return None;
-            }
-            let (leaving, entering) = (u32::from(self.target[at]), u32::from(self.target[at + block_len]));
-            weak = weak
-                .wrapping_mul(multiplier)
-                .wrapping_add(entering)
-                .wrapping_sub(leaving.wrapping_mul(leaving_power));
-            at += 1;
+        if self.index.filter().may_hold(weak)
+            && let Some(block) = self.check_window(at, weak)
+        {
+            return Some((at, block));
         }
+        let mut at = at;
+        let mut hits = std::mem::take(&mut self.hits);
+        let mut step_count = SEARCH_STEPS_MIN;
+        let found = loop {
+            step_count = step_count.min(end - at - block_len);
+            if step_count == 0 || self.stats.gave_up {
+                break None;
+            }
+            hits.clear();
+            let stretch = &self.target[at..at + block_len + step_count];
+            weak = rolling.slide(weak, block_len, stretch, self.index.filter(), &mut hits);
+            let found = hits.iter().find_map(|hit| {
+                let hit_at = at + hit.at as usize;
+                self.check_window(hit_at, hit.weak).map(|block| (hit_at, block))
+            });
+            if found.is_some() {
+                break found;
+            }
+            at += step_count;
+            step_count = (step_count * 2).min(SEARCH_STEPS_MAX);
+        };
+        self.hits = hits;
+        found
     }
 
     /// The block that equals the full-length window at `at`, by weak and strong hash: the one on the diagonal of the
@@ -342,20 +361,23 @@ impl Job<'_, '_> {
             .and_then(|(member, offset)| self.block_at(member, offset))
             .filter(|&block| self.bases.weak_of(block) == weak && self.bases.range_of(block).len() == block_len);
         let mut candidates = on_diagonal.into_iter().chain(self.index.candidates(weak)).peekable();
-        candidates.peek()?;
-        if self.miss_bytes_left < block_len {
+        let any = candidates.peek().is_some();
+        let cost = LOOK_UP_COST + if any { block_len } else { 0 };
+        if self.miss_bytes_left < cost {
             self.stats.gave_up = true;
             return None;
         }
-        let strong = self.params.strong().hash(self.key, &self.target[at..at + block_len]);
-        let strong = &strong[..self.params.strong().hash_len()];
-        if let Some(found) = candidates.find(|&block| self.bases.strong_of(block) == strong) {
-            return Some(found);
+        if any {
+            let kind = self.params.strong();
+            let strong = &kind.hash(self.key, &self.target[at..at + block_len])[..kind.hash_len()];
+            if let Some(found) = candidates.find(|&block| self.bases.strong_of(block) == strong) {
+                return Some(found);
+            }
+            drop(candidates);
+            self.stats.miss_count += 1;
+            self.index.note_miss(weak);
         }
-        drop(candidates);
-        self.miss_bytes_left -= block_len;
-        self.stats.miss_count += 1;
-        self.index.note_miss(weak);
+        self.miss_bytes_left -= cost;
         None
     }
 
@@ -370,10 +392,8 @@ impl Job<'_, '_> {
     /// Where the found block is the second of its basis and the short first one stands before it in the target,
     /// takes that too. Returns where the literal ends and the copies begin.
     fn head_before(&self, block: Block, at: usize, found_at: usize) -> (usize, Block) {
-        let head_len = self.bases.range_of(block).start as usize;
-        let head = self
-            .block_at(block.member, 0)
-            .filter(|&head| self.bases.range_of(head).len() == head_len);
+        let head_len = self.bases.range_of(block).start;
+        let head = self.block_at(block.member, 0).filter(|&head| self.bases.range_of(head).len() == head_len);
         match head {
             Some(head) if found_at - at >= head_len && self.matches(head, found_at - head_len, found_at) => {
                 (found_at - head_len, head)
@@ -389,9 +409,7 @@ impl Job<'_, '_> {
         }
         (0..self.bases.member_count()).find_map(|member| {
             let block = self.bases.last_block(member)?;
-            let start = end
-                .checked_sub(self.bases.range_of(block).len())
-                .filter(|&start| start >= at)?;
+            let start = end.checked_sub(self.bases.range_of(block).len()).filter(|&start| start >= at)?;
             self.lone_block_matches(block, start, end).then_some((start, block))
         })
     }
@@ -424,23 +442,14 @@ impl Job<'_, '_> {
     fn take(&mut self, block: Block, at: usize) -> usize {
         let range = self.bases.range_of(block);
         let slot = self.bases.members[block.member as usize].slot;
-        self.found.push(Op::Copy {
-            slot,
-            offset: to_u32(range.start),
-            len: to_u32(range.len()),
-        });
+        self.found.push(Op::Copy { slot, offset: to_u32(range.start), len: to_u32(range.len()) });
         let shift = range.start.cast_signed() - at.cast_signed();
-        self.diagonal = Some(Diagonal {
-            member: block.member,
-            shift,
-        });
+        self.diagonal = Some(Diagonal { member: block.member, shift });
         at + range.len()
     }
 
     fn push_literal(&mut self, range: Range<usize>) {
-        self.found.push(Op::Literal {
-            len: to_u32(range.len()),
-        });
+        self.found.push(Op::Literal { len: to_u32(range.len()) });
     }
 
     /// Where the diagonal of the last copy meets the basis when the target is at `at`; at most its length.
@@ -459,9 +468,7 @@ impl Job<'_, '_> {
 
 fn target_len(target: &[u8]) -> Result<u32, MatchError> {
     let target_len = u32::try_from(target.len()).ok().filter(|&len| len <= LEN_MAX);
-    target_len.ok_or(MatchError::TargetTooLong {
-        target_len: target.len(),
-    })
+    target_len.ok_or(MatchError::TargetTooLong { target_len: target.len() })
 }
 
 fn to_u32(len: usize) -> u32 {

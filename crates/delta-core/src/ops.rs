@@ -47,7 +47,7 @@ impl Op {
     }
 }
 
-/// The ops of one target. See the [module](self) for the invariant.
+/// The ops of one target: they cover it once and in order, none is empty, and none continues the one before it.
 ///
 /// Memory: 16 bytes per op.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,11 +81,7 @@ impl OpList {
         match (self.ops.last_mut(), op) {
             (Some(Op::Literal { len }), Op::Literal { len: more }) => *len += more,
             (
-                Some(Op::Copy {
-                    slot: last_slot,
-                    offset: last_offset,
-                    len: last_len,
-                }),
+                Some(Op::Copy { slot: last_slot, offset: last_offset, len: last_len }),
                 Op::Copy { slot, offset, len },
             ) if *last_slot == slot && *last_offset + *last_len == offset => {
                 *last_len = last_len.checked_add(len).expect("at most target_len");
@@ -124,10 +120,7 @@ impl OpList {
 
     /// Bytes of target in literals.
     pub fn literal_len(&self) -> u32 {
-        self.ops
-            .iter()
-            .map(|op| if let Op::Literal { len } = op { *len } else { 0 })
-            .sum()
+        self.ops.iter().map(|op| if let Op::Literal { len } = op { *len } else { 0 }).sum()
     }
 
     /// Bytes of target copied from each slot: as many numbers as there are slots up to the highest one used.
@@ -169,10 +162,7 @@ impl OpList {
     /// A list without any copy points at the bytes of slot 0 at the same distance from the start.
     pub fn gaps<'a>(&'a self, basis_lens: &'a [u32], rules: GapRules) -> impl Iterator<Item = Gap> + 'a {
         let copy_at = |index: Option<usize>| match self.ops.get(index?) {
-            Some(&Op::Copy { slot, offset, len }) => Some(BasisRange {
-                slot,
-                range: offset..offset + len,
-            }),
+            Some(&Op::Copy { slot, offset, len }) => Some(BasisRange { slot, range: offset..offset + len }),
             _ => None,
         };
         self.placed().enumerate().filter_map(move |(index, (target, op))| {
@@ -180,20 +170,15 @@ impl OpList {
                 return None;
             }
             let (before, after) = (copy_at(index.checked_sub(1)), copy_at(index.checked_add(1)));
-            Some(Gap {
-                wanted: wanted(&target, before, after, basis_lens, rules.reach),
-                target,
-            })
+            Some(Gap { wanted: wanted(&target, before, after, basis_lens, rules.reach), target })
         })
     }
 
     /// The basis ranges of all [`gaps`](Self::gaps), joined per slot: what to ask finer cells for. Slots in rising
     /// order; the ranges of each in order, with gaps between them.
     pub fn wanted_cells(&self, basis_lens: &[u32], rules: GapRules) -> Vec<(u8, Vec<Range<u32>>)> {
-        let mut all: Vec<BasisRange> = self
-            .gaps(basis_lens, rules)
-            .flat_map(|gap| gap.wanted.into_iter().flatten())
-            .collect();
+        let mut all: Vec<BasisRange> =
+            self.gaps(basis_lens, rules).flat_map(|gap| gap.wanted.into_iter().flatten()).collect();
         all.sort_unstable_by_key(|wanted| (wanted.slot, wanted.range.start));
         let mut per_slot: Vec<(u8, Vec<Range<u32>>)> = Vec::new();
         for BasisRange { slot, range } in all {
@@ -245,12 +230,8 @@ fn wanted(
         });
         let left_of =
             after.map(|BasisRange { slot, range }| some(slot, range.start.saturating_sub(window)..range.start));
-        let aligned = || {
-            some(
-                0,
-                target.start.saturating_sub(reach)..target.end.saturating_add(reach).min(basis_len(0)),
-            )
-        };
+        let aligned =
+            || some(0, target.start.saturating_sub(reach)..target.end.saturating_add(reach).min(basis_len(0)));
         return [right_of.or(left_of).unwrap_or_else(aligned), None];
     };
     let (right_of, left_of) = (before.range.end, after.range.start);
@@ -258,16 +239,10 @@ fn wanted(
         if left_of - right_of <= window.saturating_mul(2) {
             return [some(before.slot, right_of..left_of), None];
         }
-        return [
-            some(before.slot, right_of..right_of + window),
-            some(after.slot, left_of - window..left_of),
-        ];
+        return [some(before.slot, right_of..right_of + window), some(after.slot, left_of - window..left_of)];
     }
     [
-        some(
-            before.slot,
-            right_of..right_of.saturating_add(window).min(basis_len(before.slot)),
-        ),
+        some(before.slot, right_of..right_of.saturating_add(window).min(basis_len(before.slot))),
         some(after.slot, left_of.saturating_sub(window)..left_of),
     ]
 }

@@ -4,7 +4,9 @@
 //! basis, or only the *cells* (blocks) inside some byte ranges: the second, finer look at what a first one left over.
 //! A signature depends on the bytes, the parameters and the key alone, never on how the bytes arrived.
 
+use std::fmt;
 use std::ops::Range;
+use std::slice;
 
 use crate::block::Grid;
 use crate::{BlockLen, HashKey, LEN_MAX, Limits, StrongKind, varint};
@@ -22,11 +24,7 @@ pub struct SignatureParams {
 impl SignatureParams {
     /// `phase` is the length in bytes of a shortened first block, or 0; `None` unless it is below `block_len`.
     pub fn new(block_len: BlockLen, strong: StrongKind, phase: u32) -> Option<Self> {
-        (phase < block_len.bytes()).then_some(Self {
-            block_len,
-            strong,
-            phase,
-        })
+        (phase < block_len.bytes()).then_some(Self { block_len, strong, phase })
     }
 
     /// Parameters whose block edges fall on multiples of `block_len` in the file, for a basis that starts at byte
@@ -37,20 +35,12 @@ impl SignatureParams {
     pub fn on_page_grid(block_len: BlockLen, strong: StrongKind, file_offset: u64) -> Self {
         let past_edge = file_offset & u64::from(block_len.bytes() - 1);
         let past_edge = u32::try_from(past_edge).expect("below a block length");
-        Self {
-            block_len,
-            strong,
-            phase: past_edge.wrapping_neg() & (block_len.bytes() - 1),
-        }
+        Self { block_len, strong, phase: past_edge.wrapping_neg() & (block_len.bytes() - 1) }
     }
 
     /// The same grid at another level: its edges include these ones when `block_len` is smaller.
     pub fn level(self, block_len: BlockLen, strong: StrongKind) -> Self {
-        Self {
-            block_len,
-            strong,
-            phase: self.phase & (block_len.bytes() - 1),
-        }
+        Self { block_len, strong, phase: self.phase & (block_len.bytes() - 1) }
     }
 
     /// Length of a full block.
@@ -150,7 +140,7 @@ impl Signature {
     /// [`SignatureError::BasisTooLong`] past [`LEN_MAX`].
     pub fn compute(basis: &[u8], params: SignatureParams, key: &HashKey) -> Result<Self, SignatureError> {
         let grid = params.grid(checked_basis_len(basis.len(), LEN_MAX)?);
-        Ok(Self::compute_blocks(basis, params, grid, &[0..grid.block_count()], key))
+        Ok(Self::compute_blocks(basis, params, grid, slice::from_ref(&(0..grid.block_count())), key))
     }
 
     /// The signature of the blocks of `basis` that lie wholly inside one of `ranges` (bytes of the basis, in order).
@@ -166,13 +156,7 @@ impl Signature {
         key: &HashKey,
     ) -> Result<Self, SignatureError> {
         let grid = params.grid(checked_basis_len(basis.len(), LEN_MAX)?);
-        Ok(Self::compute_blocks(
-            basis,
-            params,
-            grid,
-            &block_runs(grid, ranges)?,
-            key,
-        ))
+        Ok(Self::compute_blocks(basis, params, grid, &block_runs(grid, ranges)?, key))
     }
 
     fn compute_blocks(basis: &[u8], params: SignatureParams, grid: Grid, runs: &[Range<u32>], key: &HashKey) -> Self {
@@ -194,10 +178,7 @@ impl Signature {
             .map(|run| {
                 let start = entry_start;
                 entry_start += run.end - run.start;
-                BlockRun {
-                    block_start: run.start,
-                    entry_start: start,
-                }
+                BlockRun { block_start: run.start, entry_start: start }
             })
             .collect();
         Self {
@@ -211,8 +192,7 @@ impl Signature {
 
     fn push(&mut self, block: &[u8], key: &HashKey) {
         self.weak.push(key.rolling().hash(block));
-        self.strong
-            .extend_from_slice(&self.params.strong.hash(key, block)[..self.params.strong.hash_len()]);
+        self.strong.extend_from_slice(&self.params.strong.hash(key, block)[..self.params.strong.hash_len()]);
     }
 
     /// The part of this signature about the blocks that lie wholly inside one of `ranges` (bytes of the basis, in
@@ -223,10 +203,7 @@ impl Signature {
     /// [`SignatureError::BadRange`] for ranges that are empty, out of order, overlapping or past the end.
     pub fn cells(&self, ranges: &[Range<u32>]) -> Result<Self, SignatureError> {
         let mut runs: Vec<Range<u32>> = Vec::new();
-        for block_index in block_runs(self.grid, ranges)?
-            .into_iter()
-            .flatten()
-            .filter(|&i| self.entry_of(i).is_some())
+        for block_index in block_runs(self.grid, ranges)?.into_iter().flatten().filter(|&i| self.entry_of(i).is_some())
         {
             match runs.last_mut() {
                 Some(last) if last.end == block_index => last.end += 1,
@@ -234,11 +211,7 @@ impl Signature {
             }
         }
         let mut part = Self::with_room_for(self.params, self.grid, &runs);
-        for entry in runs
-            .into_iter()
-            .flatten()
-            .filter_map(|block_index| self.entry_of(block_index))
-        {
+        for entry in runs.into_iter().flatten().filter_map(|block_index| self.entry_of(block_index)) {
             part.weak.push(self.weak[entry as usize]);
             part.strong.extend_from_slice(self.strong_at(entry));
         }
@@ -296,7 +269,7 @@ impl Signature {
         limits: &Limits,
     ) -> Result<Self, SignatureError> {
         let grid = params.grid(checked_basis_len(basis_len as usize, limits.basis_len_max)?);
-        Self::decode_blocks(bytes, params, grid, &[0..grid.block_count()], limits)
+        Self::decode_blocks(bytes, params, grid, slice::from_ref(&(0..grid.block_count())), limits)
     }
 
     /// Reads the signature of the blocks inside `ranges`, as made by [`compute_cells`](Self::compute_cells) over the
@@ -324,10 +297,7 @@ impl Signature {
     ) -> Result<Self, SignatureError> {
         let block_count = runs.iter().map(|run| run.end - run.start).sum();
         if block_count > limits.block_count_max {
-            return Err(SignatureError::TooManyBlocks {
-                block_count,
-                block_count_max: limits.block_count_max,
-            });
+            return Err(SignatureError::TooManyBlocks { block_count, block_count_max: limits.block_count_max });
         }
         match bytes.first() {
             Some(&version) if version != VERSION => return Err(SignatureError::UnknownVersion { version }),
@@ -339,17 +309,12 @@ impl Signature {
         };
         if hashes.len() != block_count as usize * entry_len(params) {
             let expected = header.len() + block_count as usize * entry_len(params);
-            return Err(SignatureError::WrongLen {
-                found: bytes.len(),
-                expected,
-            });
+            return Err(SignatureError::WrongLen { found: bytes.len(), expected });
         }
         let (weak, strong) = hashes.split_at(block_count as usize * 4);
         let mut signature = Self::with_room_for(params, grid, runs);
         let (weak, _) = weak.as_chunks::<4>();
-        signature
-            .weak
-            .extend(weak.iter().map(|&bytes| u32::from_le_bytes(bytes)));
+        signature.weak.extend(weak.iter().map(|&bytes| u32::from_le_bytes(bytes)));
         signature.strong.extend_from_slice(strong);
         Ok(signature)
     }
@@ -363,6 +328,16 @@ impl Signature {
         &self.strong[entry as usize * hash_len..][..hash_len]
     }
 
+    /// The entries of blocks that have the full length.
+    pub(crate) fn full_entries(&self) -> Range<u32> {
+        let is_full = |entry: u32| self.range_of(entry).len() == self.params.block_len.as_usize();
+        let Some(last) = self.block_count().checked_sub(1) else {
+            return 0..0;
+        };
+        // Only the first and the last block of a basis can be short.
+        u32::from(!is_full(0))..if is_full(last) { last + 1 } else { last }
+    }
+
     /// Bytes of the basis that stand behind `entry`, which is below [`block_count`](Self::block_count).
     pub(crate) fn range_of(&self, entry: u32) -> Range<u32> {
         let run = self.runs[self.runs.partition_point(|run| run.entry_start <= entry) - 1];
@@ -371,22 +346,14 @@ impl Signature {
 
     /// The entry of the block that starts at `offset` of the basis, if there is one.
     pub(crate) fn entry_at(&self, offset: u32) -> Option<u32> {
-        self.grid
-            .block_at(offset)
-            .and_then(|block_index| self.entry_of(block_index))
+        self.grid.block_at(offset).and_then(|block_index| self.entry_of(block_index))
     }
 
     fn entry_of(&self, block_index: u32) -> Option<u32> {
-        let run_index = self
-            .runs
-            .partition_point(|run| run.block_start <= block_index)
-            .checked_sub(1)?;
+        let run_index = self.runs.partition_point(|run| run.block_start <= block_index).checked_sub(1)?;
         let run = self.runs[run_index];
         let entry = run.entry_start + (block_index - run.block_start);
-        let entry_end = self
-            .runs
-            .get(run_index + 1)
-            .map_or(self.block_count(), |next| next.entry_start);
+        let entry_end = self.runs.get(run_index + 1).map_or(self.block_count(), |next| next.entry_start);
         (entry < entry_end).then_some(entry)
     }
 }
@@ -394,7 +361,6 @@ impl Signature {
 /// Makes the [`Signature`] of a basis that arrives in pieces.
 ///
 /// Keeps at most one block of the basis in memory.
-#[derive(Debug)]
 pub struct SignatureBuilder {
     signature: Signature,
     key: HashKey,
@@ -405,14 +371,16 @@ pub struct SignatureBuilder {
     basis_len: u64,
 }
 
+impl fmt::Debug for SignatureBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignatureBuilder").field("basis_len", &self.basis_len).finish_non_exhaustive()
+    }
+}
+
 impl SignatureBuilder {
     /// Begins the signature of an empty basis.
     pub fn new(params: SignatureParams, key: &HashKey) -> Self {
-        let first_len = if params.phase > 0 {
-            params.phase as usize
-        } else {
-            params.block_len.as_usize()
-        };
+        let first_len = if params.phase > 0 { params.phase as usize } else { params.block_len.as_usize() };
         Self {
             signature: Signature::with_room_for(params, params.grid(0), &[]),
             key: key.clone(),
@@ -453,17 +421,11 @@ impl SignatureBuilder {
             self.signature.push(&self.pending, &self.key);
         }
         if self.basis_len > u64::from(LEN_MAX) {
-            return Err(SignatureError::BasisTooLong {
-                basis_len: self.basis_len,
-                basis_len_max: LEN_MAX,
-            });
+            return Err(SignatureError::BasisTooLong { basis_len: self.basis_len, basis_len_max: LEN_MAX });
         }
         let basis_len = u32::try_from(self.basis_len).expect("at most LEN_MAX");
         self.signature.grid = self.signature.params.grid(basis_len);
-        self.signature.runs = vec![BlockRun {
-            block_start: 0,
-            entry_start: 0,
-        }];
+        self.signature.runs = vec![BlockRun { block_start: 0, entry_start: 0 }];
         Ok(self.signature)
     }
 }
@@ -472,10 +434,7 @@ fn checked_basis_len(basis_len: usize, basis_len_max: u32) -> Result<u32, Signat
     let basis_len_max = basis_len_max.min(LEN_MAX);
     match u32::try_from(basis_len) {
         Ok(len) if len <= basis_len_max => Ok(len),
-        _ => Err(SignatureError::BasisTooLong {
-            basis_len: basis_len as u64,
-            basis_len_max,
-        }),
+        _ => Err(SignatureError::BasisTooLong { basis_len: basis_len as u64, basis_len_max }),
     }
 }
 
@@ -485,21 +444,14 @@ fn block_runs(grid: Grid, ranges: &[Range<u32>]) -> Result<Vec<Range<u32>>, Sign
     for (range_index, range) in ranges.iter().enumerate() {
         let start_min = joined.last().map_or(0, |last| last.end);
         if range.is_empty() || range.start < start_min || range.end > grid.basis_len() {
-            return Err(SignatureError::BadRange {
-                range_index,
-                basis_len: grid.basis_len(),
-            });
+            return Err(SignatureError::BadRange { range_index, basis_len: grid.basis_len() });
         }
         match joined.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
             _ => joined.push(range.clone()),
         }
     }
-    Ok(joined
-        .into_iter()
-        .map(|range| grid.blocks_within(range))
-        .filter(|run| !run.is_empty())
-        .collect())
+    Ok(joined.into_iter().map(|range| grid.blocks_within(range)).filter(|run| !run.is_empty()).collect())
 }
 
 fn header(params: &SignatureParams, basis_len: u32) -> Vec<u8> {

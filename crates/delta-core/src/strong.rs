@@ -15,11 +15,7 @@ pub struct Xxh3Len(u8);
 impl Xxh3Len {
     /// `None` unless `bytes` is 2 to 8.
     pub const fn new(bytes: u8) -> Option<Self> {
-        if bytes >= 2 && bytes <= 8 {
-            Some(Self(bytes))
-        } else {
-            None
-        }
+        if bytes >= 2 && bytes <= 8 { Some(Self(bytes)) } else { None }
     }
 }
 
@@ -30,11 +26,7 @@ pub struct Blake3Len(u8);
 impl Blake3Len {
     /// `None` unless `bytes` is 8 to 32.
     pub const fn new(bytes: u8) -> Option<Self> {
-        if bytes >= 8 && bytes <= 32 {
-            Some(Self(bytes))
-        } else {
-            None
-        }
+        if bytes >= 8 && bytes <= 32 { Some(Self(bytes)) } else { None }
     }
 }
 
@@ -91,14 +83,8 @@ mod tests {
 
     #[test]
     fn only_lengths_in_range() {
-        assert_eq!(
-            (0..=255).filter_map(Xxh3Len::new).map(|l| l.0).collect::<Vec<_>>(),
-            (2..=8).collect::<Vec<_>>()
-        );
-        assert_eq!(
-            (0..=255).filter_map(Blake3Len::new).map(|l| l.0).collect::<Vec<_>>(),
-            (8..=32).collect::<Vec<_>>()
-        );
+        assert_eq!((0..=255).filter_map(Xxh3Len::new).map(|l| l.0).collect::<Vec<_>>(), (2..=8).collect::<Vec<_>>());
+        assert_eq!((0..=255).filter_map(Blake3Len::new).map(|l| l.0).collect::<Vec<_>>(), (8..=32).collect::<Vec<_>>());
     }
 
     #[test]

@@ -164,11 +164,7 @@ pub(crate) fn stat_of(fd: BorrowedFd<'_>) -> Result<Stat, Errno> {
 
 /// Opens the directory above `child`, which must be the one that `identity` tells: `..` leads elsewhere once somebody
 /// has moved `child`.
-pub(crate) fn open_parent(
-    child: BorrowedFd<'_>,
-    identity: Identity,
-    path: &HostPath,
-) -> Result<OwnedFd, HostError> {
+pub(crate) fn open_parent(child: BorrowedFd<'_>, identity: Identity, path: &HostPath) -> Result<OwnedFd, HostError> {
     let again = || {
         let fd = retry_on_intr(|| openat(child, "..", OPEN_DIR | OFlags::NOFOLLOW, Mode::empty()))?;
         let stat = stat_of(fd.as_fd())?;

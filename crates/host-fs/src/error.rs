@@ -89,10 +89,7 @@ impl HostError {
         match &self.source {
             Cause::Rule { .. } => false,
             Cause::Os(error) => Errno::from_io_error(error).is_some_and(|errno| {
-                matches!(
-                    errno,
-                    Errno::AGAIN | Errno::BUSY | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM
-                )
+                matches!(errno, Errno::AGAIN | Errno::BUSY | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM)
             }),
         }
     }

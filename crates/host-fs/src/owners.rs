@@ -17,10 +17,7 @@ impl OwnerNames {
     /// Reads the machine's databases. One that cannot be read has no names.
     #[must_use]
     pub fn read() -> Self {
-        Self::parse(
-            &fs::read("/etc/passwd").unwrap_or_default(),
-            &fs::read("/etc/group").unwrap_or_default(),
-        )
+        Self::parse(&fs::read("/etc/passwd").unwrap_or_default(), &fs::read("/etc/group").unwrap_or_default())
     }
 
     /// Takes the names from the text of both databases; lines that make no sense are passed over.

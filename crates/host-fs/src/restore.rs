@@ -13,6 +13,7 @@ mod not_applied;
 mod options;
 mod place;
 mod root;
+mod write_behind;
 
 pub use dir::{ParkedRestoreDir, RestoreDir};
 pub use file::RestoreFile;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::hex;
+
 /// Name of an object: 32 bytes, a keyed hash of its kind, edges and plaintext, made by the vault.
 ///
 /// Equal content in one vault has equal ids, however it is stored; ids of different vaults have nothing in common.
@@ -28,7 +30,7 @@ impl ObjectId {
     /// The first 8 hex digits, for people; not unique.
     #[must_use]
     pub fn short(&self) -> String {
-        hex(&self.0[..4])
+        hex::encode(&self.0[..4])
     }
 }
 
@@ -65,7 +67,7 @@ impl FromStr for ObjectId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        unhex(text).map(Self)
+        hex::decode(text).map(Self).ok_or(ParseIdError { expected_len: 2 * Self::LEN })
     }
 }
 
@@ -73,13 +75,13 @@ impl FromStr for VaultId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        unhex(text).map(Self)
+        hex::decode(text).map(Self).ok_or(ParseIdError { expected_len: 2 * Self::LEN })
     }
 }
 
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -91,47 +93,12 @@ impl fmt::Debug for ObjectId {
 
 impl fmt::Display for VaultId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
 impl fmt::Debug for VaultId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VaultId({self})")
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
-}
-
-fn unhex<const N: usize>(text: &str) -> Result<[u8; N], ParseIdError> {
-    let digits = text.as_bytes();
-    let error = ParseIdError { expected_len: N * 2 };
-    if digits.len() != N * 2 {
-        return Err(error);
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
-            return Err(error);
-        };
-        *byte = high << 4 | low;
-    }
-    Ok(bytes)
-}
-
-fn digit(ascii: u8) -> Option<u8> {
-    match ascii {
-        b'0'..=b'9' => Some(ascii - b'0'),
-        b'a'..=b'f' => Some(ascii - b'a' + 10),
-        b'A'..=b'F' => Some(ascii - b'A' + 10),
-        _ => None,
     }
 }

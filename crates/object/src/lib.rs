@@ -7,6 +7,8 @@
 //! This crate knows no keys. Whoever holds a record can walk its edges, check its checksums and move it around; only
 //! the vault that sealed it can read the content. The byte layout is in `docs/formats.md`.
 
+pub mod hex;
+
 mod id;
 mod kind;
 mod record;

@@ -285,7 +285,7 @@ impl ClientExchange {
         Ok(())
     }
 
-    /// A frame to be written; `None` when there is none, for now.
+    /// A frame to be written; `None` when there is none, at the moment.
     pub fn poll_send(&mut self) -> Option<EncodedFrame> {
         self.out.pop_front()
     }

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use object::hex;
+
 use crate::Secret;
 
 const SCHEME: &str = "bk1";
@@ -74,9 +76,9 @@ impl FromStr for EnrolmentString {
             port: port.parse().ok().filter(|port| *port != 0).ok_or(malformed("port"))?,
             identity: match identity {
                 PLAIN => ServerIdentity::Plain,
-                pin => ServerIdentity::Pinned(unhex(pin).ok_or(malformed("identity"))?),
+                pin => ServerIdentity::Pinned(hex::decode(pin).ok_or(malformed("identity"))?),
             },
-            secret: Secret::new(unhex(secret).ok_or(malformed("secret"))?),
+            secret: Secret::new(hex::decode(secret).ok_or(malformed("secret"))?),
         })
     }
 }
@@ -89,11 +91,11 @@ impl fmt::Display for EnrolmentString {
             false => write!(f, "{SCHEME}:{host}:{port}:")?,
         }
         match &self.identity {
-            ServerIdentity::Pinned(pin) => write_hex(f, pin)?,
+            ServerIdentity::Pinned(pin) => f.write_str(&hex::encode(pin))?,
             ServerIdentity::Plain => f.write_str(PLAIN)?,
         }
         f.write_str(":")?;
-        write_hex(f, self.secret.expose())
+        f.write_str(&hex::encode(self.secret.expose()))
     }
 }
 
@@ -107,23 +109,6 @@ impl fmt::Debug for EnrolmentString {
             .field("secret", secret)
             .finish()
     }
-}
-
-fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-}
-
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |ascii: u8| char::from(ascii).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -292,7 +292,7 @@ impl ServerExchange {
         ));
     }
 
-    /// What the driver must do next; `None` when there is nothing, for now or for good.
+    /// What the driver must do next; `None` when there is nothing, at the moment or for good.
     pub fn poll_action(&mut self) -> Option<ServerAction> {
         self.actions.pop_front()
     }

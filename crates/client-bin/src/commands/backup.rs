@@ -56,7 +56,8 @@ pub(super) fn backup(
         "server_time": words::utc_time(report.server_time_ms),
     }))?;
     let BackupReport { files, directories, others, bytes, bytes_read, traffic, bytes_stored, .. } = report;
-    let mut what = vec![words::counted(files, "file", "files"), words::counted(directories, "directory", "directories")];
+    let mut what =
+        vec![words::counted(files, "file", "files"), words::counted(directories, "directory", "directories")];
     if others > 0 {
         what.push(words::counted(others, "other", "others"));
     }

@@ -19,10 +19,9 @@ pub(super) fn snapshots(context: &mut Context, chain: Option<&str>) -> Result<Ex
     if summaries.is_empty() {
         context.output.line("no snapshots yet: backup-client backup PATH makes the first")?;
     } else {
-        context.output.line(&format!(
-            "{:8}  {:19}  {:12}  {:>11}  {:>10}  PATHS",
-            "ID", "RECEIVED", "CHAIN", "SIZE", "STORED"
-        ))?;
+        context
+            .output
+            .line(&format!("{:8}  {:19}  {:12}  {:>11}  {:>10}  PATHS", "ID", "RECEIVED", "CHAIN", "SIZE", "STORED"))?;
     }
     for summary in summaries.iter().rev() {
         context.output.event(&snapshot_json(summary))?;
@@ -156,9 +155,8 @@ fn entry_line(path: &Path, entry: &Entry) -> String {
         EntryKind::File { size, .. } => words::bytes(*size),
         _ => String::new(),
     };
-    let mtime = u64::try_from(metadata.mtime.secs).map_or_else(|_| "before 1970".to_owned(), |secs| {
-        words::local_time(secs.saturating_mul(1000))
-    });
+    let mtime = u64::try_from(metadata.mtime.secs)
+        .map_or_else(|_| "before 1970".to_owned(), |secs| words::local_time(secs.saturating_mul(1000)));
     let target = match &entry.kind {
         EntryKind::Symlink { target } => format!(" -> {}", words::path(Path::new(std::ffi::OsStr::from_bytes(target)))),
         _ => String::new(),

@@ -57,9 +57,7 @@ fn dispatch(context: &mut Context, command: &Command) -> (String, Result<Exit, C
         Command::Backup { paths, chain, exclude } => {
             ("back up".to_owned(), backup::backup(context, paths, chain, exclude))
         }
-        Command::Snapshots { chain } => {
-            ("list snapshots".to_owned(), browse::snapshots(context, chain.as_deref()))
-        }
+        Command::Snapshots { chain } => ("list snapshots".to_owned(), browse::snapshots(context, chain.as_deref())),
         Command::Ls { snapshot, recursive, chain } => {
             ("list the snapshot".to_owned(), browse::ls(context, snapshot, *recursive, chain.as_deref()))
         }
@@ -71,9 +69,7 @@ fn dispatch(context: &mut Context, command: &Command) -> (String, Result<Exit, C
             ("verify the snapshot".to_owned(), verify::verify(context, snapshot, chain.as_deref()))
         }
         Command::Put { files, to } => ("put files on the drive".to_owned(), drive::put(context, files, to)),
-        Command::Get { path, file } => {
-            (format!("get {}", path.display()), drive::get(context, path, file.as_deref()))
-        }
+        Command::Get { path, file } => (format!("get {}", path.display()), drive::get(context, path, file.as_deref())),
         Command::Rlist { dir } => ("list the drive".to_owned(), drive::list(context, dir)),
         Command::List { dir } => (format!("list {}", dir.display()), local::list(context, dir)),
         Command::Rm { path } => (format!("remove {}", path.display()), drive::remove(context, path)),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use client::{ClientError, RestoreJob, SnapshotPath};
+use client::{ClientError, Monitor, RestoreJob, SnapshotPath};
 use host_fs::RestoreOptions;
 use serde_json::json;
 
@@ -23,7 +23,8 @@ pub(super) fn restore(
     let snapshot = found.snapshot;
     let options = RestoreOptions { trust_target, ..RestoreOptions::for_this_process() };
     let job = RestoreJob { target: target.to_owned(), options };
-    let report = client::restore(&line, found, &job, Arc::clone(&context.watch) as _)?;
+    let monitor: Arc<dyn Monitor> = Arc::clone(&context.watch) as _;
+    let report = client::restore(&line, found, &job, &monitor)?;
     let duration = context.watch.finish();
     context.output.event(&json!({
         "event": "restored",
@@ -47,7 +48,9 @@ pub(super) fn restore(
         words::duration(duration),
     ))?;
     for (what, count) in &report.not_applied {
-        context.output.summary(&format!("  not restored for {}: {what}", words::counted(*count, "entry", "entries")))?;
+        context
+            .output
+            .summary(&format!("  not restored for {}: {what}", words::counted(*count, "entry", "entries")))?;
     }
     if !report.problems.is_empty() {
         let problems = words::counted(report.problems.len() as u64, "file", "files");

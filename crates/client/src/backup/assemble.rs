@@ -54,6 +54,7 @@ enum Frame {
 }
 
 /// A directory that is complete.
+#[derive(Clone, Copy)]
 struct Finished {
     tree: ObjectId,
     place: Place,

@@ -174,7 +174,7 @@ fn attempt(
     let begun = session.begin_backup(chain, cache.as_ref().map(|cache| cache.snapshot()))?;
     if let Some(pending) = unanswered.take() {
         // The connection was lost while the commit was under way: the same key gives the same answer.
-        match session.commit(pending.key.clone(), pending.snapshot) {
+        match session.commit(pending.key, pending.snapshot) {
             Ok(committed) => return finish(pending, &committed),
             Err(ClientError::Refused(failure)) if failure.code() == FailCode::Missing => {}
             Err(error) => return Err(error),
@@ -229,7 +229,7 @@ fn attempt(
     };
     let pending = Pending { key: IdempotencyKey::from_bytes(random()), snapshot: id, report, cache: assembled.cache };
     loop {
-        match session.commit(pending.key.clone(), id) {
+        match session.commit(pending.key, id) {
             Ok(committed) => {
                 signatures.evict();
                 return finish(pending, &committed);

@@ -117,6 +117,6 @@ pub(crate) fn finish_file(restored: Option<Restored>, metadata: &Metadata, size:
         restored.link
     });
     if let Some(file) = metadata.hard_link {
-        links.settle(file, source);
+        links.settle(file, source.as_ref());
     }
 }

@@ -59,12 +59,12 @@ impl Links {
     }
 
     /// The content of `file` is there, or is lost: the names that waited for it get their due.
-    pub(crate) fn settle(&self, file: HardLink, source: Option<LinkSource>) {
-        let known = source.clone().map_or(Known::Lost, Known::Restored);
+    pub(crate) fn settle(&self, file: HardLink, source: Option<&LinkSource>) {
+        let known = source.cloned().map_or(Known::Lost, Known::Restored);
         let before = self.files.lock().expect("nobody panics with it").insert(file, known);
         if let Some(Known::Underway(names)) = before {
             for waiting in names {
-                self.link(&waiting, source.as_ref());
+                self.link(&waiting, source);
             }
         }
     }

@@ -70,12 +70,12 @@ pub fn restore(
     line: &Line,
     found: Found,
     job: &RestoreJob,
-    monitor: Arc<dyn Monitor>,
+    monitor: &Arc<dyn Monitor>,
 ) -> Result<RestoreReport, ClientError> {
     monitor.event(Event::Stage("restoring"));
     let existed = job.target.exists();
-    let root = RestoreRoot::create(&job.target, job.options.clone())?;
-    let sink = Sink::new(Arc::clone(&monitor));
+    let root = RestoreRoot::create(&job.target, job.options)?;
+    let sink = Sink::new(Arc::clone(monitor));
     let (tasks_in, tasks) = crossbeam_channel::bounded(TASKS_AHEAD);
     let mut walk = Walk::new(line, tasks_in, Arc::clone(&sink));
     std::thread::scope(|scope| {

@@ -11,7 +11,7 @@ use object::{ObjectId, VaultId};
 use super::layout::{CachedEntry, DirPointer, DirRecord, ROOT_LEN, Root};
 
 const FILE_MAGIC: &[u8; 16] = b"delta-backup st\x01";
-const FILE_HEADER_LEN: u64 = 32;
+const FILE_HEADER_LEN: usize = 32;
 const FRAME_LEN: usize = 8;
 /// Entries go out in segments of about this many bytes, so a huge directory needs little memory.
 const SEGMENT_BYTES: usize = 64 * 1024;
@@ -50,7 +50,7 @@ impl StatCache {
         let bytes = fs::read(key.path(folder, "root")).ok()?;
         let root = Root::from_bytes(bytes.as_slice().try_into().ok()?)?;
         let file = File::open(key.path(folder, "cache")).ok()?;
-        let mut header = [0; FILE_HEADER_LEN as usize];
+        let mut header = [0; FILE_HEADER_LEN];
         file.read_exact_at(&mut header, 0).ok()?;
         let is_same_file = header[..16] == *FILE_MAGIC && header[16..] == root.file_id;
         let is_long_enough = file.metadata().ok()?.len() >= root.file_len;
@@ -175,7 +175,7 @@ impl StatCacheWriter {
             new_file: Some(path),
             out,
             file_id,
-            file_len: FILE_HEADER_LEN,
+            file_len: FILE_HEADER_LEN as u64,
             runs: previous.map_or(0, |cache| cache.root.runs + 1),
         })
     }

@@ -99,11 +99,7 @@ impl<'s> Subject<'s> {
             return Err(Errno::INVAL);
         }
         let (uid, gid) = (uid.map(Uid::from_raw), Some(Gid::from_raw(gid)));
-        if self.is_open() {
-            fchown(self.fd, uid, gid)
-        } else {
-            chownat(self.fd, "", uid, gid, AtFlags::EMPTY_PATH)
-        }
+        if self.is_open() { fchown(self.fd, uid, gid) } else { chownat(self.fd, "", uid, gid, AtFlags::EMPTY_PATH) }
     }
 
     fn apply_mode(&self, rights: &Rights, metadata: &Metadata, missing: &mut Vec<NotApplied>) {
@@ -211,12 +207,7 @@ fn has_xattr(metadata: &Metadata, name: &[u8]) -> bool {
 }
 
 /// A directory hands its default ACL on to what is made in it; the snapshot knows nothing of that one.
-fn remove_inherited_acl(
-    kind: FileKind,
-    target: &XattrTarget<'_>,
-    metadata: &Metadata,
-    missing: &mut Vec<NotApplied>,
-) {
+fn remove_inherited_acl(kind: FileKind, target: &XattrTarget<'_>, metadata: &Metadata, missing: &mut Vec<NotApplied>) {
     let inherited: &[&[u8]] = match kind {
         FileKind::Symlink => &[],
         FileKind::Directory => &[ACL_ACCESS, ACL_DEFAULT],

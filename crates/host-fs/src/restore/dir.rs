@@ -198,12 +198,7 @@ impl RestoreDir {
         let subject = Subject {
             fd: self.fd(),
             kind: FileKind::Directory,
-            birth: Birth {
-                owner: self.birth_owner(),
-                mode: None,
-                acl: false,
-                existed: self.0.traits.existed,
-            },
+            birth: Birth { owner: self.birth_owner(), mode: None, acl: false, existed: self.0.traits.existed },
             exact_times: self.exact_times(),
         };
         self.0.finished.store(true, Ordering::Relaxed);

@@ -12,6 +12,7 @@ use super::apply::{Birth, Subject, apply};
 use super::dir::RestoreDir;
 use super::link::{LinkSource, link_fd};
 use super::place::{place, replace, temporary_name};
+use super::write_behind::WriteBehind;
 use crate::beneath::open_one;
 use crate::error::{HostError, HostErrorKind};
 use crate::name::Name;
@@ -37,16 +38,14 @@ pub struct RestoreFile {
     size: u64,
     /// Past the last byte written.
     end: AtomicU64,
+    write_behind: Option<WriteBehind>,
 }
 
 impl RestoreFile {
     fn create(dir: &RestoreDir, name: Name<'_>, size: u64) -> Result<Self, HostError> {
         let mode = Mode::from_raw_mode(MODE_WHILE_WRITTEN);
-        let nameless = if dir.rights().can_name {
-            open_one(dir.fd(), b".", OPEN_NAMELESS, mode)
-        } else {
-            Err(Errno::OPNOTSUPP)
-        };
+        let nameless =
+            if dir.rights().can_name { open_one(dir.fd(), b".", OPEN_NAMELESS, mode) } else { Err(Errno::OPNOTSUPP) };
         let (fd, temporary) = match nameless {
             Ok(fd) => (fd, None),
             // What kernels and file systems without nameless files answer.
@@ -58,7 +57,8 @@ impl RestoreFile {
             Err(errno) => return Err(dir.error_at(name, "create", errno)),
         };
         let (dir, name) = (dir.clone(), name.as_bytes().to_vec());
-        Ok(Self { dir, name, fd, temporary, size, end: AtomicU64::new(0) })
+        let write_behind = WriteBehind::new(size);
+        Ok(Self { dir, name, fd, temporary, size, end: AtomicU64::new(0), write_behind })
     }
 
     /// Writes `bytes` at `offset`. What is never written is a hole. Several threads may write at once.
@@ -72,6 +72,9 @@ impl RestoreFile {
         })?;
         write_all(self.fd.as_fd(), offset, bytes).map_err(|errno| self.error("write", errno))?;
         self.end.fetch_max(end, Ordering::Relaxed);
+        if let Some(write_behind) = &self.write_behind {
+            write_behind.after(self.fd.as_fd(), end);
+        }
         Ok(())
     }
 
@@ -166,12 +169,7 @@ impl RestoreDir {
 
     fn file_birth(&self, mode: u32) -> Birth {
         let is_exact = mode & self.rights().umask == 0 && !self.hands_acl_on();
-        Birth {
-            owner: self.birth_owner(),
-            mode: is_exact.then_some(mode),
-            acl: self.hands_acl_on(),
-            existed: false,
-        }
+        Birth { owner: self.birth_owner(), mode: is_exact.then_some(mode), acl: self.hands_acl_on(), existed: false }
     }
 
     fn link_source(
@@ -184,12 +182,7 @@ impl RestoreDir {
     }
 }
 
-fn apply_to_file(
-    dir: &RestoreDir,
-    fd: BorrowedFd<'_>,
-    birth: Birth,
-    metadata: &Metadata,
-) -> Vec<super::NotApplied> {
+fn apply_to_file(dir: &RestoreDir, fd: BorrowedFd<'_>, birth: Birth, metadata: &Metadata) -> Vec<super::NotApplied> {
     let subject = Subject { fd, kind: FileKind::File, birth, exact_times: dir.exact_times() };
     apply(dir.rights(), &subject, metadata)
 }

@@ -114,9 +114,8 @@ impl RestoreDir {
         let fd = open_one(self.fd(), name.as_bytes(), OFlags::PATH, Mode::empty());
         let fd = fd.map_err(|errno| error("open", errno))?;
         let stat = stat_of(fd.as_fd()).map_err(|errno| error("look at", errno))?;
-        let is_as_made = stat.kind == leaf.kind()
-            && stat.nlink == 1
-            && (!leaf.is_device() || stat.rdev == leaf.device_number());
+        let is_as_made =
+            stat.kind == leaf.kind() && stat.nlink == 1 && (!leaf.is_device() || stat.rdev == leaf.device_number());
         if !is_as_made {
             let why = "somebody replaced it as soon as it was made";
             return Err(HostError::rule("restore", self.path_of(name), HostErrorKind::Changed, why));

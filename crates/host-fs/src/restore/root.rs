@@ -51,9 +51,12 @@ impl RestoreRoot {
             return Err(HostError::rule("restore into", host_path, HostErrorKind::Untrusted, why));
         }
         let path_len = host_path.len();
-        let shared = Shared { rights, fd: fd.try_clone().map_err(|error| {
-            HostError::io("open target", host_path.clone(), error)
-        })?, path_len, file_systems: Mutex::default() };
+        let shared = Shared {
+            rights,
+            fd: fd.try_clone().map_err(|error| HostError::io("open target", host_path.clone(), error))?,
+            path_len,
+            file_systems: Mutex::default(),
+        };
         let shared = Arc::new(shared);
         let dir = RestoreDir::existing(Arc::clone(&shared), fd, host_path)?;
         Ok(Self { shared, dir })

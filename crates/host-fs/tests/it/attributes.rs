@@ -20,7 +20,9 @@ fn name(name: &str) -> Name<'_> {
 /// `u::rwx,u:12345:rwx,g::r-x,m::rwx,o::r-x`.
 fn acl() -> Vec<u8> {
     let mut acl = vec![2, 0, 0, 0];
-    for (tag, permissions, id) in [(1_u8, 7_u8, u32::MAX), (2, 7, 12_345), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)] {
+    for (tag, permissions, id) in
+        [(1_u8, 7_u8, u32::MAX), (2, 7, 12_345), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)]
+    {
         acl.extend_from_slice(&[tag, 0, permissions, 0]);
         acl.extend_from_slice(&id.to_le_bytes());
     }
@@ -104,7 +106,8 @@ fn set_id_bits_need_privilege_and_the_owner() {
         let metadata = Metadata { mode: 0o6755, uid, gid, ..Metadata::default() };
         let restored = root.dir().write_file(name(file), b"#!", &metadata).expect("a file");
         let mode = fs::metadata(scratch.path().join(file)).expect("it is there").mode() & 0o7777;
-        let missing: Vec<_> = restored.not_applied.into_iter().map(|missing| (missing.aspect, missing.reason)).collect();
+        let missing: Vec<_> =
+            restored.not_applied.into_iter().map(|missing| (missing.aspect, missing.reason)).collect();
         (mode, missing)
     };
     let own = geteuid().as_raw();

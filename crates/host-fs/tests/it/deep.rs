@@ -39,11 +39,8 @@ fn hard_links_reach_across_deep_trees() {
     for _ in 0..100 {
         dir = dir.child_dir(name(&long)).expect("a directory");
     }
-    let metadata = Metadata {
-        mode: 0o600,
-        hard_link: Some(vault::HardLink { device: 1, inode: 2 }),
-        ..Metadata::default()
-    };
+    let metadata =
+        Metadata { mode: 0o600, hard_link: Some(vault::HardLink { device: 1, inode: 2 }), ..Metadata::default() };
     let restored = dir.write_file(name("first"), b"content", &metadata).expect("a file");
     let link = restored.link.expect("it was asked for");
     root.dir().hard_link(name("second"), &link).expect("a second name");

@@ -1,6 +1,6 @@
 //! A name is one component, whatever its bytes.
 
-use host_fs::{Listing, Name, HostDir, RestoreOptions, RestoreRoot};
+use host_fs::{HostDir, Listing, Name, RestoreOptions, RestoreRoot};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use vault::{Entry, Metadata};

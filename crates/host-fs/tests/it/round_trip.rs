@@ -98,7 +98,8 @@ fn files_come_back_without_proc() {
         assert_eq!(copied.not_applied, []);
         assert!(copied.separate.is_empty(), "{:?}", copied.separate);
         let names = |dir: &Path| {
-            let mut names: Vec<_> = fs::read_dir(dir).expect("it opens").map(|e| e.expect("a name").file_name()).collect();
+            let mut names: Vec<_> =
+                fs::read_dir(dir).expect("it opens").map(|e| e.expect("a name").file_name()).collect();
             names.sort();
             names
         };

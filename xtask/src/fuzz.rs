@@ -1,0 +1,56 @@
+//! `cargo xtask fuzz`: every fuzz target for some minutes, with the nightly toolchain.
+
+use std::fs;
+use std::process::Command;
+
+use crate::run::{Outcome, read, run as run_command, target_dir, tool, workspace};
+
+const FUZZ_VERSION: &str = "0.13.2";
+
+pub fn run(arguments: &[&str]) -> Outcome {
+    let (minutes, named): (u32, &[&str]) = match arguments {
+        ["--minutes", minutes, named @ ..] => {
+            (minutes.parse().map_err(|_| format!("{minutes} is not a number of minutes"))?, named)
+        }
+        named => (1, named),
+    };
+    tool("cargo-fuzz", FUZZ_VERSION)?;
+    let mut check = Command::new("cargo");
+    check.args(["+nightly", "--version"]);
+    read(check)
+        .map_err(|error| format!("fuzzing needs the nightly toolchain (rustup toolchain add nightly): {error}"))?;
+    let mut targets = targets()?;
+    if let Some(unknown) = named.iter().find(|name| !targets.iter().any(|target| target == *name)) {
+        return Err(format!("there is no target {unknown}; there are {}", targets.join(", ")));
+    }
+    targets.retain(|target| named.is_empty() || named.contains(&target.as_str()));
+    for target in targets {
+        println!("== {target}, {minutes} min");
+        let corpus = target_dir().join("fuzz-corpus").join(&target);
+        fs::create_dir_all(&corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
+        let seeds = workspace().join("fuzz/corpus").join(&target);
+        let mut command = Command::new("cargo");
+        command.args(["+nightly", "fuzz", "run", &target]).arg(&corpus).current_dir(workspace());
+        if seeds.is_dir() {
+            command.arg(&seeds);
+        }
+        command.args(["--", &format!("-max_total_time={}", minutes * 60), "-rss_limit_mb=1024", "-timeout=10"]);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let paths = std::iter::once(target_dir().join("tools/bin")).chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(paths).map_err(|error| error.to_string())?);
+        run_command(command)?;
+    }
+    Ok(())
+}
+
+fn targets() -> Outcome<Vec<String>> {
+    let folder = workspace().join("fuzz/fuzz_targets");
+    let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut targets = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        targets.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    }
+    targets.sort();
+    Ok(targets)
+}
