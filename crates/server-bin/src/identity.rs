@@ -1,0 +1,200 @@
+//! [`Identity`]: the key by which clients know the server, and the certificate that carries it.
+//!
+//! Clients pin the key (SHA-256 of its SubjectPublicKeyInfo), not the certificate: a certificate that is about to expire
+//! is made anew with the same key, and no client notices.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use time::OffsetDateTime;
+
+use crate::failure::{Failure, FailureKind};
+use crate::private_files;
+use crate::validity::Validity;
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// Browsers refuse certificates that are valid for longer than 398 days.
+const LIFETIME: Duration = Duration::from_secs(397 * 86_400);
+const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
+const COMMON_NAME: &str = "Delta Backup server";
+
+/// A server's key and certificate, ready for TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pin: [u8; 32],
+    tls: Arc<ServerConfig>,
+}
+
+impl Identity {
+    /// Reads key and certificate from the folder `keys`, or makes them. `names` are the hosts a new certificate is for.
+    ///
+    /// A certificate of ours that expires within 30 days is replaced; one that somebody else issued is left alone.
+    ///
+    /// # Errors
+    /// [`Failure`] when a file cannot be read or written, others can read it, or it does not fit.
+    pub(crate) fn open(keys: &Path, names: &[String], now: SystemTime) -> Result<Self, Failure> {
+        let (key_path, certificate_path) = (keys.join("tls.key"), keys.join("tls.crt"));
+        let key = match private_files::read(&key_path)? {
+            Some(pem) => {
+                let text = std::str::from_utf8(&pem).map_err(|error| unusable(&key_path).because(&error))?;
+                KeyPair::from_pem(text).map_err(|error| unusable(&key_path).because(&error))?
+            }
+            None => {
+                let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| made(&error))?;
+                private_files::write(&key_path, key.serialize_pem().as_bytes())?;
+                key
+            }
+        };
+        let mut chain = match private_files::read(&certificate_path)? {
+            Some(pem) => CertificateDer::pem_slice_iter(&pem)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| unusable(&certificate_path).because(&error))?,
+            None => Vec::new(),
+        };
+        if is_due(&chain, now) {
+            let certificate = issue(&key, names, now).map_err(|error| made(&error))?;
+            private_files::write(&certificate_path, certificate.pem().as_bytes())?;
+            chain = vec![certificate.der().clone()];
+        }
+        let tls = server_config(chain, &key).map_err(|error| unusable(&certificate_path).because(&error))?;
+        Ok(Self { pin: pin(&key), tls: Arc::new(tls) })
+    }
+
+    /// Reads only what clients pin; `None` when the server has no key yet.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn read_pin(keys: &Path) -> Result<Option<[u8; 32]>, Failure> {
+        let path = keys.join("tls.key");
+        let Some(pem) = private_files::read(&path)? else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(&pem).map_err(|error| unusable(&path).because(&error))?;
+        let key = KeyPair::from_pem(text).map_err(|error| unusable(&path).because(&error))?;
+        Ok(Some(pin(&key)))
+    }
+
+    /// SHA-256 of the key's SubjectPublicKeyInfo: what clients know the server by.
+    pub(crate) fn pin(&self) -> [u8; 32] {
+        self.pin
+    }
+
+    /// How TLS is spoken.
+    pub(crate) fn tls(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.tls)
+    }
+}
+
+fn pin(key: &KeyPair) -> [u8; 32] {
+    let digest = digest(&SHA256, &key.subject_public_key_info());
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+/// Whether a certificate has to be made: there is none, or one of ours ends soon.
+fn is_due(chain: &[CertificateDer<'_>], now: SystemTime) -> bool {
+    let Some(certificate) = chain.first() else {
+        return true;
+    };
+    let is_ours = chain.len() == 1;
+    match Validity::of(certificate) {
+        Some(validity) => is_ours && validity.is_self_issued && validity.not_after < now + RENEW_BEFORE,
+        None => false,
+    }
+}
+
+fn issue(key: &KeyPair, names: &[String], now: SystemTime) -> Result<rcgen::Certificate, rcgen::Error> {
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, COMMON_NAME);
+    // Clocks of clients may be behind.
+    params.not_before = OffsetDateTime::from(now - DAY);
+    params.not_after = OffsetDateTime::from(now - DAY + LIFETIME);
+    params.self_signed(key)
+}
+
+fn server_config(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Result<ServerConfig, rustls::Error> {
+    let key =
+        PrivateKeyDer::try_from(key.serialize_der()).map_err(|reason| rustls::Error::General(reason.to_owned()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    // TLS 1.2 is for browsers; our clients offer 1.3 only.
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn unusable(path: &Path) -> Failure {
+    Failure::new(FailureKind::Integrity, format!("{} is not usable", path.display()))
+        .hint("put the file back from your copy of it; without tls.key every client has to be enrolled again")
+}
+
+fn made(error: &rcgen::Error) -> Failure {
+    Failure::new(FailureKind::Internal, "cannot make the server's certificate").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Vec<String> {
+        vec!["localhost".to_owned(), "127.0.0.1".to_owned()]
+    }
+
+    fn certificate(keys: &Path) -> CertificateDer<'static> {
+        let pem = private_files::read(&keys.join("tls.crt")).unwrap().unwrap();
+        CertificateDer::from_pem_slice(&pem).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_with_the_same_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::UNIX_EPOCH + 20_000 * DAY;
+        let first = Identity::open(dir.path(), &names(), now).unwrap();
+        let validity = Validity::of(&certificate(dir.path())).unwrap();
+        assert!(validity.is_self_issued);
+        assert_eq!(validity.not_after, now + 396 * DAY);
+
+        let before = certificate(dir.path());
+        let again = Identity::open(dir.path(), &names(), now + 360 * DAY).unwrap();
+        assert_eq!(certificate(dir.path()), before);
+        let renewed = Identity::open(dir.path(), &names(), now + 370 * DAY).unwrap();
+        assert_ne!(certificate(dir.path()), before);
+        assert_eq!((first.pin(), first.pin()), (again.pin(), renewed.pin()));
+        assert_eq!(Identity::read_pin(dir.path()).unwrap(), Some(first.pin()));
+    }
+
+    #[test]
+    fn a_certificate_issued_by_others_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::UNIX_EPOCH + 20_000 * DAY;
+        Identity::open(dir.path(), &names(), now).unwrap();
+        let key = KeyPair::from_pem(&std::fs::read_to_string(dir.path().join("tls.key")).unwrap()).unwrap();
+        let authority_key = KeyPair::generate().unwrap();
+        let mut authority_params = CertificateParams::new(Vec::new()).unwrap();
+        authority_params.distinguished_name.push(DnType::CommonName, "an authority");
+        let authority = rcgen::Issuer::new(authority_params, authority_key);
+        let mut params = CertificateParams::new(names()).unwrap();
+        params.not_after = OffsetDateTime::from(now + DAY);
+        let issued = params.signed_by(&key, &authority).unwrap();
+        private_files::write(&dir.path().join("tls.crt"), issued.pem().as_bytes()).unwrap();
+        Identity::open(dir.path(), &names(), now).unwrap();
+        assert_eq!(certificate(dir.path()), *issued.der());
+    }
+
+    #[test]
+    fn a_damaged_key_is_refused_and_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        private_files::write(&dir.path().join("tls.key"), b"not a key").unwrap();
+        let failure = Identity::open(dir.path(), &names(), SystemTime::UNIX_EPOCH).unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::Integrity);
+        assert_eq!(std::fs::read(dir.path().join("tls.key")).unwrap(), b"not a key");
+    }
+}

@@ -1,0 +1,288 @@
+//! The real program: flags, exit codes, messages, signals.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::server::{Program, command, text};
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_backup-server"));
+    program.env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
+    program.args(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    text(&output.stderr)
+}
+
+/// Makes a data directory, by a server that is started and stopped.
+fn made(dir: &Path) {
+    let program = Program::serve(dir, &[]);
+    program.signal("TERM");
+    assert!(program.output().status.success());
+}
+
+#[test]
+fn help_is_complete() {
+    let output = run(&["serve", "--help"], &[]);
+    assert!(output.status.success());
+    let help = text(&output.stdout);
+    let flags = [
+        "data-dir",
+        "config",
+        "listen",
+        "address",
+        "port-file",
+        "plain-http",
+        "metrics",
+        "pack-size",
+        "seal-interval",
+        "min-free",
+        "login-timeout",
+        "idle-timeout",
+        "drain-timeout",
+        "enrolment-lifetime",
+        "max-connections",
+        "max-unauthenticated",
+        "max-sessions",
+        "log-level",
+        "log-format",
+    ];
+    for flag in flags {
+        assert!(help.contains(&format!("--{flag}")), "--{flag}");
+        let variable = format!("BACKUP_SERVER_{}", flag.replace('-', "_").to_uppercase());
+        assert!(help.contains(&variable), "{variable}");
+    }
+    assert_eq!(help.matches("[env: ").count(), flags.len(), "every flag has a variable");
+    let overview = text(&run(&["--help"], &[]).stdout);
+    for word in ["serve", "enroll", "status", "account", "device", "Exit codes"] {
+        assert!(overview.contains(word), "{word}");
+    }
+    assert!(text(&run(&["--version"], &[]).stdout).starts_with("backup-server "));
+}
+
+#[test]
+fn wrong_usage_is_exit_code_1() {
+    for arguments in [&["serve", "--nonsense"][..], &["enroll"], &["nonsense"], &[]] {
+        let output = run(arguments, &[]);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
+    }
+    let output = run(&["status"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with("error: no data directory is named\nhint: say --data-dir"), "{output:?}");
+}
+
+#[test]
+fn a_directory_without_a_store_is_exit_code_4() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(&dir.path().join("none"), &["status"]);
+    assert_eq!(output.status.code(), Some(4));
+    let report = stderr(&output);
+    assert!(report.contains("there is no store in") && report.contains("hint: `backup-server serve"), "{report}");
+}
+
+#[test]
+fn it_starts_says_where_and_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    let program = Program::serve(&data_dir, &[]);
+    let port = program.port;
+    let status = command(&data_dir, &["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["event"], "status");
+    assert_eq!(status["running"]["url"], format!("http://127.0.0.1:{port}/"));
+    assert_eq!((&status["accounts"], &status["vaults"]), (&1.into(), &1.into()));
+    for (path, mode) in
+        [("", 0o700), ("keys", 0o700), ("keys/master.key", 0o600), ("keys/tls.key", 0o600), ("admin.sock", 0o600)]
+    {
+        assert_eq!(fs::metadata(data_dir.join(path)).unwrap().mode() & 0o777, mode, "{path}");
+    }
+    program.signal("INT");
+    let output = program.output();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(text(&output.stdout), format!("listening on http://127.0.0.1:{port}/\n"));
+    assert!(!data_dir.join("admin.sock").exists());
+
+    // The same answers when no server runs.
+    let status = command(&data_dir, &["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((&status["running"], &status["accounts"]), (&serde_json::Value::Null, &1.into()));
+    let people = text(&command(&data_dir, &["status"]).stdout);
+    assert!(people.starts_with("not running\n") && people.contains("snapshots       0"), "{people}");
+}
+
+#[test]
+fn accounts_and_devices_are_managed_with_and_without_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    made(&data_dir);
+    assert!(command(&data_dir, &["account", "add", "bob"]).status.success());
+    let program = Program::serve(&data_dir, &[]);
+    assert!(command(&data_dir, &["account", "add", "carol"]).status.success());
+    let listed = text(&command(&data_dir, &["account", "list", "--json"]).stdout);
+    let names: Vec<serde_json::Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = names.iter().map(|account| account["account"].as_str().unwrap()).collect();
+    assert_eq!(names, ["admin", "bob", "carol"]);
+    for wrong in ["", "a b", "../x", &"x".repeat(65)] {
+        assert_eq!(command(&data_dir, &["account", "add", wrong]).status.code(), Some(1), "{wrong}");
+    }
+    let nobody = command(&data_dir, &["enroll", "--account", "dave", "--device", "laptop"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(stderr(&nobody).contains("there is no account `dave`\nhint: "), "{nobody:?}");
+    assert!(text(&command(&data_dir, &["device", "list"]).stdout).is_empty());
+    for wrong in ["nonsense", "00112233445566778", "0011223344556677"] {
+        assert_eq!(command(&data_dir, &["device", "revoke", wrong]).status.code(), Some(1), "{wrong}");
+    }
+    program.signal("TERM");
+    program.output();
+}
+
+#[test]
+fn enrolment_strings_name_the_server_and_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    made(&data_dir);
+    let enroll = |arguments: &[&str]| {
+        let output = command(&data_dir, &[&["enroll", "--device", "laptop"][..], arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+        text(&output.stdout).trim().parse::<proto::EnrolmentString>().unwrap()
+    };
+    let offline = enroll(&[]);
+    assert_eq!((offline.host.as_str(), offline.port), ("127.0.0.1", 8080));
+    let proto::ServerIdentity::Pinned(pin) = offline.identity else { panic!("not pinned") };
+    let named = enroll(&["--address", "[fd00::1]:9000"]);
+    assert_eq!((named.host.as_str(), named.port), ("fd00::1", 9000));
+    let not_plain = command(&data_dir, &["enroll", "--device", "laptop", "--plain"]);
+    assert_eq!(not_plain.status.code(), Some(1));
+    assert!(stderr(&not_plain).contains("--plain-http"));
+
+    let program = Program::serve(&data_dir, &[]);
+    let online = enroll(&[]);
+    assert_eq!(online.port, program.port);
+    assert_eq!(online.identity, proto::ServerIdentity::Pinned(pin), "the key stays");
+    assert_ne!(online.secret, offline.secret);
+    assert_eq!(enroll(&["--plain"]).identity, proto::ServerIdentity::Plain);
+    let far = command(&data_dir, &["enroll", "--device", "laptop", "--plain", "--address", "example.org:80"]);
+    assert_eq!(far.status.code(), Some(5));
+    let json = text(&command(&data_dir, &["enroll", "--device", "laptop", "--json"]).stdout);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["event"].as_str(), json["expires_in_s"].as_u64()), (Some("enrolment"), Some(900)));
+    program.signal("TERM");
+    program.output();
+}
+
+#[test]
+fn a_second_server_on_the_directory_is_exit_code_4() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    let program = Program::serve(&data_dir, &[]);
+    let second = command(&data_dir, &["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.status.code(), Some(4));
+    let report = stderr(&second);
+    assert!(report.contains(&format!("error: another process is using {}", data_dir.display())), "{report}");
+    assert!(report.contains("hint: "), "{report}");
+    // The first goes on, reachable for administrators.
+    assert!(text(&command(&data_dir, &["status"]).stdout).starts_with("running at "));
+    program.signal("TERM");
+    assert!(program.output().status.success());
+}
+
+#[test]
+fn a_taken_port_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::serve(&dir.path().join("a"), &[]);
+    let listen = format!("127.0.0.1:{}", program.port);
+    let second = command(&dir.path().join("b"), &["serve", "--listen", &listen]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(stderr(&second).contains(&format!("error: cannot listen on {listen}")), "{second:?}");
+    program.signal("TERM");
+    program.output();
+}
+
+#[test]
+fn keys_are_guarded() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    made(&data_dir);
+    let key = data_dir.join("keys/master.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let exposed = command(&data_dir, &["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(exposed.status.code(), Some(5));
+    assert!(stderr(&exposed).contains(&format!("hint: chmod 600 {}", key.display())), "{exposed:?}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+
+    let right = fs::read(&key).unwrap();
+    fs::write(&key, [7; 32]).unwrap();
+    let wrong = command(&data_dir, &["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(wrong.status.code(), Some(6));
+    assert!(stderr(&wrong).contains("is not the master key of this data directory"), "{wrong:?}");
+    fs::remove_file(&key).unwrap();
+    let missing = command(&data_dir, &["status"]);
+    assert_eq!(missing.status.code(), Some(6));
+    assert!(stderr(&missing).contains("master.key is missing\nhint: "), "{missing:?}");
+    assert!(!key.exists(), "it is not made anew");
+    fs::write(&key, right).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(command(&data_dir, &["status"]).status.success());
+
+    fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let open = command(&data_dir, &["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(open.status.code(), Some(5));
+    assert!(stderr(&open).contains("hint: chmod 700"), "{open:?}");
+}
+
+#[test]
+fn a_long_path_and_a_stale_socket_are_no_trouble() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("x".repeat(120)).join("data");
+    fs::create_dir(data_dir.parent().unwrap()).unwrap();
+    let program = Program::serve(&data_dir, &[]);
+    assert!(text(&command(&data_dir, &["status"]).stdout).starts_with("running at "));
+    program.signal("KILL");
+    program.output();
+    assert!(data_dir.join("admin.sock").exists());
+    assert!(text(&command(&data_dir, &["status"]).stdout).starts_with("not running"));
+    let program = Program::serve(&data_dir, &[]);
+    assert!(text(&command(&data_dir, &["status"]).stdout).starts_with("running at "));
+    program.signal("TERM");
+    assert!(program.output().status.success());
+}
+
+#[test]
+fn flags_win_over_variables_and_variables_over_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    made(&data_dir);
+    let place = data_dir.to_str().unwrap();
+    let address = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let arguments = [&["enroll", "--data-dir", place, "--device", "laptop"][..], arguments].concat();
+        let output = run(&arguments, environment);
+        assert!(output.status.success(), "{output:?}");
+        text(&output.stdout).trim().parse::<proto::EnrolmentString>().unwrap().host
+    };
+    fs::write(data_dir.join("server.toml"), "address = \"file:1\"\n").unwrap();
+    let variable = [("BACKUP_SERVER_ADDRESS", "variable:1")];
+    assert_eq!(address(&[], &[]), "file");
+    assert_eq!(address(&[], &variable), "variable");
+    assert_eq!(address(&["--address", "flag:1"], &variable), "flag");
+    let other = dir.path().join("other.toml");
+    fs::write(&other, "address = \"other:1\"\n").unwrap();
+    assert_eq!(address(&["--config", other.to_str().unwrap()], &[]), "other");
+
+    fs::write(data_dir.join("server.toml"), "address = \"file:1\"\n\nlisten-on = \"127.0.0.1:1\"\n").unwrap();
+    let output = command(&data_dir, &["status"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report = stderr(&output);
+    assert!(report.contains("server.toml are wrong") && report.contains("line 3"), "{report}");
+    fs::remove_file(data_dir.join("server.toml")).unwrap();
+    let output = run(&["status"], &[("BACKUP_SERVER_DATA_DIR", place), ("BACKUP_SERVER_JSON", "true")]);
+    assert!(text(&output.stdout).starts_with('{'), "{output:?}");
+    let output = run(&["status", "--data-dir", place], &[("BACKUP_SERVER_LISTEN", "nonsense")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("nonsense"), "{output:?}");
+    let output = run(&["serve", "--data-dir", place, "--plain-http", "--listen", "0.0.0.0:0"], &[]);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+}

@@ -1,0 +1,277 @@
+//! What is served over HTTP.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use server_bin::{ByteCount, MetricsAccess, Span};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
+
+use crate::backup::{Backup, noise, restore, sealer};
+use crate::client::{Client, tls};
+use crate::server::TestServer;
+
+/// Status line with headers, and body, of a plain request.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (String, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n");
+    exchange(TcpStream::connect(address).await.unwrap(), request.as_bytes()).await
+}
+
+/// Sends bytes, and reads what comes back until the server closes.
+pub(crate) async fn exchange(mut stream: impl crate::client::Bytes, request: &[u8]) -> (String, String) {
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) => (head.to_owned(), body.to_owned()),
+        None => (answer, String::new()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_readiness() {
+    let server = TestServer::start().await;
+    let (head, body) = get(server.server.address(), "/healthz").await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(body, r#"{"status":"alive"}"#);
+    let (head, body) = get(server.server.address(), "/readyz").await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(body, r#"{"status":"ready"}"#);
+    let dir = server.stop().await;
+
+    let server = TestServer::start_in(dir, |options| options.min_free = Some(ByteCount(u64::MAX / 2))).await;
+    let (head, body) = get(server.server.address(), "/readyz").await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert_eq!(body, r#"{"reason":"disk full","status":"not ready"}"#);
+    // Nothing new is taken, and the client is told why.
+    let mut device = crate::client::Device::new(&server).await;
+    let failure = device.client.try_begin("home", None).await.unwrap_err();
+    assert_eq!(failure.code(), proto::FailCode::Full);
+    let (head, _) = get(server.server.address(), "/healthz").await;
+    assert!(head.starts_with("HTTP/1.1 200 "));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_what_this_is_and_every_answer_is_guarded() {
+    let server = TestServer::start().await;
+    let address = server.server.address();
+    let (head, body) = get(address, "/").await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("content-type: text/html; charset=utf-8"), "{head}");
+    assert!(body.contains("backup-client connect"));
+    let style = body.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, style.as_bytes());
+    assert!(head.contains(&format!("'sha256-{}'", base64(digest.as_ref()))), "the style's hash is another");
+    let (missing, problem) = get(address, "/nothing?x=1").await;
+    assert!(missing.starts_with("HTTP/1.1 404 ") && problem.contains("\"status\":404"), "{missing}");
+    let (long, _) = get(address, &format!("/{}", "x".repeat(9000))).await;
+    assert!(long.starts_with("HTTP/1.1 414 "), "{long}");
+    for head in [head, missing, long, get(address, "/healthz").await.0] {
+        for header in [
+            "content-security-policy: default-src 'none'",
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+            "cross-origin-opener-policy: same-origin",
+            "cross-origin-resource-policy: same-origin",
+            "x-frame-options: DENY",
+            "cache-control: no-store",
+        ] {
+            assert!(head.contains(header), "{header} is not in {head}");
+        }
+    }
+    let (head, _) = exchange(
+        TcpStream::connect(address).await.unwrap(),
+        b"POST /healthz HTTP/1.1\r\nHost: server\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    )
+    .await;
+    assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+    server.stop().await;
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= group.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_what_prometheus_expects() {
+    let server = TestServer::start().await;
+    let mut device = crate::client::Device::new(&server).await;
+    let backup = Backup::new(&device.keys, &[("file", b"content")]);
+    device.client.begin("home").await;
+    device.client.put(&backup.records(&mut sealer(&device.keys))).await;
+    device.client.commit(1, backup.snapshot).await.unwrap();
+    let (head, page) = get(server.server.address(), "/metrics").await;
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    check_exposition(&page);
+    let value = |sample: &str| {
+        let line = page.lines().find(|line| line.starts_with(&format!("{sample} ")));
+        line.unwrap_or_else(|| panic!("no {sample}")).rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(value("backup_server_clients"), 1);
+    assert_eq!(value("backup_server_sockets"), 2);
+    assert_eq!(value("backup_server_commits_total"), 1);
+    assert_eq!(value("backup_server_records_received_total"), 2);
+    assert_eq!(value("backup_server_snapshots"), 1);
+    assert!(value("backup_server_received_bytes_total") > 500);
+    assert!(value("backup_server_store_bytes{class=\"data\",state=\"sealed\"}") > 100);
+    let dir = server.stop().await;
+    let server = TestServer::start_in(dir, |options| options.metrics = Some(MetricsAccess::Off)).await;
+    assert!(get(server.server.address(), "/metrics").await.0.starts_with("HTTP/1.1 404 "));
+    server.stop().await;
+}
+
+/// The rules of promtool: names, units, one HELP and TYPE before the samples of each name, no sample twice.
+fn check_exposition(page: &str) {
+    let mut types: HashMap<&str, &str> = HashMap::new();
+    let mut seen: HashSet<&str> = HashSet::new();
+    let mut current = "";
+    for line in page.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, text) = help.split_once(' ').unwrap();
+            assert!(!types.contains_key(name) && text.ends_with('.'), "{line}");
+            current = name;
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert!(name == current && matches!(kind, "counter" | "gauge"), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            types.insert(name, kind);
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            let name = sample.split('{').next().unwrap();
+            assert!(name == current && types.contains_key(name), "{line}");
+            assert!(name.starts_with("backup_server_"), "{line}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{line}");
+            assert!(value.parse::<f64>().is_ok() && seen.insert(sample), "{line}");
+        }
+    }
+    assert!(types.len() > 25 && page.ends_with('\n'));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connecting_without_an_upgrade_is_explained() {
+    let server = TestServer::start().await;
+    let address = server.server.address();
+    let (head, body) = get(address, "/api/v1/connect").await;
+    assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
+    assert!(head.contains("upgrade: delta-backup/1, websocket"), "{head}");
+    assert!(head.contains("content-type: application/problem+json") && body.contains("proxy"), "{body}");
+    let from_a_page = b"GET /api/v1/connect HTTP/1.1\r\nHost: server\r\nOrigin: https://evil.example\r\n\
+        Connection: upgrade\r\nUpgrade: delta-backup/1\r\n\r\n";
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(from_a_page).await.unwrap();
+    let head = crate::client::read_head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_frames_go_through_a_websocket() {
+    let server = TestServer::start().await;
+    let address = server.server.address();
+    let invitation = server.invite("admin", "laptop").await;
+    let stream = TcpStream::connect(address).await.unwrap();
+    let url = format!("ws://{address}/api/v1/connect");
+    let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let (sink, messages) = socket.split();
+    let sink =
+        sink.with(|bytes: Bytes| async move { Ok::<_, tokio_tungstenite::tungstenite::Error>(Message::Binary(bytes)) });
+    let sink = SinkWriter::new(CopyToBytes::new(Box::pin(sink.sink_map_err(std::io::Error::other))));
+    let reader = StreamReader::new(Box::pin(messages.map(|message| match message {
+        Ok(message) => Ok(message.into_data()),
+        Err(error) => Err(std::io::Error::other(error)),
+    })));
+    let mut client = Client::over(Box::new(tokio::io::join(reader, Chunked(sink)))).await;
+    client.enroll(invitation.secret).await.unwrap();
+    let keys = client.open_vault(None).await.unwrap().1.unwrap();
+    let file = noise(1, 3 << 20);
+    let backup = Backup::new(&keys, &[("file", &file)]);
+    client.begin("home").await;
+    client.put(&backup.records(&mut sealer(&keys))).await;
+    client.commit(1, backup.snapshot).await.unwrap();
+    assert_eq!(restore(&mut client, &keys, backup.snapshot).await[0].1, file);
+    server.stop().await;
+}
+
+/// Writes in pieces that fit the server's messages.
+struct Chunked<W>(W);
+
+impl<W: tokio::io::AsyncWrite + Unpin> tokio::io::AsyncWrite for Chunked<W> {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        let len = bytes.len().min(64 << 10);
+        std::pin::Pin::new(&mut self.0).poll_write(cx, &bytes[..len])
+    }
+
+    fn poll_flush(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_is_refused_unless_it_was_asked_for() {
+    let server = TestServer::start_with(|options| {
+        options.plain_http = None;
+        options.login_timeout = Some(Span(Duration::from_secs(5)));
+    })
+    .await;
+    let address = server.server.address();
+    let (head, body) = get(address, "/healthz").await;
+    assert!(head.starts_with("HTTP/1.1 426 ") && head.contains("Connection: Upgrade, close"), "{head}");
+    assert!(body.contains("https://"), "{body}");
+    let (head, _) = exchange(TcpStream::connect(address).await.unwrap(), b"not even HTTP\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 426 "), "{head}");
+
+    // The same port speaks TLS, HTTP/1.1 and HTTP/2.
+    let stream = tls(address, server.server.pin(), b"http/1.1").await.unwrap();
+    let request = b"GET /healthz HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n";
+    let (head, _) = exchange(stream, request).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let stream = tls(address, server.server.pin(), b"h2").await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_beyond_all_measure_are_cut_off() {
+    let server = TestServer::start().await;
+    let address = server.server.address();
+    let many: String = (0..100).map(|n| format!("X-{n}: x\r\n")).collect();
+    let long = format!("X-Long: {}\r\n", "x".repeat(20_000));
+    for headers in [many, long] {
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: server\r\nConnection: close\r\n{headers}\r\n");
+        let (head, _) = exchange(TcpStream::connect(address).await.unwrap(), request.as_bytes()).await;
+        assert!(head.starts_with("HTTP/1.1 431 "), "{head}");
+    }
+    let ambiguous = b"GET /healthz HTTP/1.1\r\nHost: s\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx";
+    let (head, _) = exchange(TcpStream::connect(address).await.unwrap(), ambiguous).await;
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    server.stop().await;
+}

@@ -1,0 +1,13 @@
+//! Tests of the server through its port, its commands and its files.
+
+mod access;
+mod backup;
+mod canary;
+mod client;
+mod command;
+mod deltas;
+mod drive;
+mod hostile;
+mod http;
+mod server;
+mod sessions;

@@ -1,0 +1,356 @@
+//! The catalog: SQLite, one writer, a few readers. Its commit is the only moment at which anything becomes visible.
+//!
+//! Every write is one [`Catalog::write`]: `BEGIN IMMEDIATE`, a look whether this process still owns the catalog, the
+//! change, `COMMIT` with `synchronous=FULL`. An I/O error in a write stops all writing until the store is opened again,
+//! because what is durable is unknown. Reads see the last commit and wait for nobody. All SQL of the crate is in this
+//! folder; nothing else in the process may open the catalog's files (closing them would drop SQLite's locks).
+
+pub(crate) mod accounts;
+pub(crate) mod drive;
+pub(crate) mod idempotency;
+pub(crate) mod objects;
+pub(crate) mod packs;
+pub(crate) mod sessions;
+pub(crate) mod snapshots;
+pub(crate) mod status;
+pub(crate) mod vaults;
+
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
+
+use crate::{StoreError, StoreId};
+
+/// Changes of the schema, in order; a catalog's `user_version` counts those it has.
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [include_str!("v1.sql")];
+const SCHEMA_VERSION: u32 = 1;
+/// Marks the file as ours.
+const APPLICATION_ID: i32 = 0x6462_6361;
+/// First release without the WAL-reset bug.
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+/// Pages of the log that are worth a checkpoint: 128 MiB. Rows of the object index fall all over the file, so a page is
+/// better written back once for many of them.
+const CHECKPOINT_PAGES: u32 = 32_768;
+const WRITER_CACHE_KIB: u32 = 48 * 1024;
+const READER_CACHE_KIB: u32 = 4 * 1024;
+const READER_COUNT: usize = 4;
+const BUSY_TIMEOUT_MS: u32 = 10_000;
+
+pub(crate) struct Catalog {
+    // Readers close before the writer, whose closing then checkpoints and removes the log.
+    readers: Readers,
+    writer: Mutex<Connection>,
+    instance: [u8; 16],
+    halted: OnceLock<String>,
+}
+
+/// Facts about the store that are read when it is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Meta {
+    pub(crate) store: StoreId,
+    pub(crate) generation: u64,
+    pub(crate) latch: Option<String>,
+    /// Whether whoever had the store open before closed it.
+    pub(crate) was_closed: bool,
+}
+
+impl Catalog {
+    /// Makes the catalog's file with an empty catalog. A file left by a creation that was cut off is completed.
+    pub(crate) fn create(path: &Path, store: StoreId, now_ms: i64) -> Result<(), StoreError> {
+        let mut writer = open_writer(path)?;
+        let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if schema_version(&tx)? != 0 {
+            return Err(StoreError::Conflict { what: "a store exists here already" });
+        }
+        migrate(&tx, 0)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.execute("INSERT INTO meta VALUES (1, ?1, zeroblob(16), 0, 0, 0, 0, NULL, ?2)", (store.as_bytes(), now_ms))?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Whether a catalog was created at `path`.
+    pub(crate) fn exists(path: &Path) -> Result<bool, StoreError> {
+        match Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX) {
+            Ok(connection) => Ok(schema_version(&connection)? != 0),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens the catalog, brings its schema up to date and takes it over: whoever had it open can write no more.
+    pub(crate) fn open(path: &Path, instance: [u8; 16]) -> Result<(Self, Meta), StoreError> {
+        if rusqlite::version_number() < SQLITE_VERSION_MIN {
+            return Err(StoreError::CatalogUnusable {
+                what: format!("SQLite {} has the WAL-reset bug", rusqlite::version()),
+            });
+        }
+        if !Self::exists(path)? {
+            return Err(StoreError::NotFound { what: "store" });
+        }
+        let mut writer = open_writer(path)?;
+        let application: i32 = writer.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        if application != APPLICATION_ID {
+            return Err(StoreError::CatalogUnusable { what: "the file is not a catalog of ours".to_owned() });
+        }
+        let was_closed: bool = writer.query_row("SELECT is_open = 0 FROM meta", (), |row| row.get(0))?;
+        if !was_closed {
+            quick_check(&writer)?;
+        }
+        let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version = schema_version(&tx)?;
+        if version > SCHEMA_VERSION {
+            return Err(StoreError::CatalogUnusable {
+                what: format!("its schema {version} is newer than {SCHEMA_VERSION}, the newest known here"),
+            });
+        }
+        migrate(&tx, version)?;
+        tx.execute("UPDATE meta SET instance_id = ?1, is_open = 1", [instance])?;
+        let meta = tx.query_row("SELECT store_id, generation, latch FROM meta", (), |row| {
+            Ok(Meta {
+                store: StoreId::from_bytes(row.get(0)?),
+                generation: unsigned(row, 1)?,
+                latch: row.get(2)?,
+                was_closed,
+            })
+        })?;
+        tx.commit()?;
+        let readers = Readers::open(path)?;
+        let halted = OnceLock::new();
+        Ok((Self { readers, writer: Mutex::new(writer), instance, halted }, meta))
+    }
+
+    /// Runs a query on what was committed last.
+    pub(crate) fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let reader = self.readers.take();
+        query(reader.connection())
+    }
+
+    /// Runs a change as one transaction: durable when this returns `Ok`, without effect when it returns an error.
+    pub(crate) fn write<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.check_running()?;
+        let mut writer = self.lock_writer();
+        let result = self.write_locked(&mut writer, change);
+        if let Err(error) = &result
+            && is_final(error)
+        {
+            self.halt(format!("the catalog failed: {error}"));
+        }
+        result
+    }
+
+    /// Stops all writing, for the reason of the first call.
+    pub(crate) fn halt(&self, reason: String) {
+        self.halted.get_or_init(|| reason);
+    }
+
+    pub(crate) fn halted(&self) -> Option<&str> {
+        self.halted.get().map(String::as_str)
+    }
+
+    pub(crate) fn check_running(&self) -> Result<(), StoreError> {
+        match self.halted.get() {
+            None => Ok(()),
+            Some(reason) => Err(StoreError::Halted { reason: reason.clone() }),
+        }
+    }
+
+    fn write_locked<T>(
+        &self,
+        writer: &mut Connection,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let owner: [u8; 16] = tx.prepare_cached("SELECT instance_id FROM meta")?.query_row((), |row| row.get(0))?;
+        if owner != self.instance {
+            return Err(StoreError::Fenced);
+        }
+        let value = change(&tx)?;
+        tx.commit()?;
+        Ok(value)
+    }
+
+    /// A panic under the lock rolled its transaction back, so the connection is as good as before.
+    fn lock_writer(&self) -> MutexGuard<'_, Connection> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        // Unwinding or halted, this process died as far as the next one is concerned.
+        if !std::thread::panicking() && self.halted.get().is_none() {
+            let instance = self.instance;
+            let closed =
+                self.write(|tx| Ok(tx.execute("UPDATE meta SET is_open = 0 WHERE instance_id = ?1", [instance])?));
+            drop(closed);
+        }
+    }
+}
+
+/// Whether an error leaves unknown what is durable.
+fn is_final(error: &StoreError) -> bool {
+    let StoreError::Catalog(error) = error else { return false };
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ReadOnly)
+    )
+}
+
+fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::CatalogUnusable { what: format!("its journal mode is {mode} and cannot be WAL") });
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    configure(&connection, WRITER_CACHE_KIB)?;
+    for (pragma, expected) in [("synchronous", 2), ("foreign_keys", 1)] {
+        check_pragma(&connection, pragma, expected)?;
+    }
+    Ok(connection)
+}
+
+fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    configure(&connection, READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+/// Settings of writer and readers alike, read back because SQLite ignores what it does not know.
+fn configure(connection: &Connection, cache_kib: u32) -> Result<(), StoreError> {
+    connection.set_prepared_statement_cache_capacity(128);
+    connection.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
+    connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    for (pragma, expected) in [("trusted_schema", 0), ("cell_size_check", 1), ("mmap_size", 0)] {
+        check_pragma(connection, pragma, expected)?;
+    }
+    Ok(())
+}
+
+fn check_pragma(connection: &Connection, pragma: &'static str, expected: i64) -> Result<(), StoreError> {
+    // A build without mmap answers `mmap_size` with no row at all.
+    let found: Option<i64> = connection.pragma_query_value(None, pragma, |row| row.get(0)).optional()?;
+    if found.unwrap_or(0) == expected {
+        return Ok(());
+    }
+    Err(StoreError::CatalogUnusable { what: format!("its setting {pragma} does not take") })
+}
+
+fn quick_check(connection: &Connection) -> Result<(), StoreError> {
+    let finding: String = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+    if finding == "ok" {
+        return Ok(());
+    }
+    Err(StoreError::CatalogUnusable { what: format!("it is damaged: {finding}") })
+}
+
+fn schema_version(connection: &Connection) -> Result<u32, StoreError> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+fn migrate(tx: &Transaction<'_>, from: u32) -> Result<(), StoreError> {
+    for migration in &MIGRATIONS[from as usize..] {
+        tx.execute_batch(migration)?;
+    }
+    tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    Ok(())
+}
+
+/// A few read-only connections; a reader waits when all are taken.
+struct Readers {
+    free: Mutex<Vec<Connection>>,
+    returned: Condvar,
+}
+
+/// A connection taken from [`Readers`], given back when dropped.
+struct Reader<'a> {
+    readers: &'a Readers,
+    connection: Option<Connection>,
+}
+
+impl Readers {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let free = (0..READER_COUNT).map(|_| open_reader(path)).collect::<Result<_, _>>()?;
+        Ok(Self { free: Mutex::new(free), returned: Condvar::new() })
+    }
+
+    fn take(&self) -> Reader<'_> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(connection) = free.pop() {
+                return Reader { readers: self, connection: Some(connection) };
+            }
+            free = self.returned.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Reader<'_> {
+    fn connection(&self) -> &Connection {
+        self.connection.as_ref().expect("given back only when dropped")
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        let mut free = self.readers.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.extend(self.connection.take());
+        self.readers.returned.notify_one();
+    }
+}
+
+/// Adds one to the generation and returns it.
+pub(crate) fn next_generation(tx: &Transaction<'_>) -> Result<u64, StoreError> {
+    let mut statement = tx.prepare_cached("UPDATE meta SET generation = generation + 1 RETURNING generation")?;
+    Ok(statement.query_row((), |row| unsigned(row, 0))?)
+}
+
+/// Reads all rows of a query.
+fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(parameters, map)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Reads the one row of a query, if there is one.
+fn row<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    map: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Option<T>, StoreError> {
+    Ok(connection.prepare_cached(sql)?.query_row(parameters, map).optional()?)
+}
+
+/// Reads a column that is never negative.
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+/// Stores a count, which never comes near the limit of what SQLite keeps.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The error of an enum column that holds a number nobody wrote.
+fn unknown_number(column: usize, value: i64) -> rusqlite::Error {
+    rusqlite::Error::IntegralValueOutOfRange(column, value)
+}

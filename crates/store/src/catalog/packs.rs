@@ -1,0 +1,196 @@
+//! Rows of packs: intents, seals, the stamps of the commit, and what recovery asks for.
+
+use object::VaultId;
+use rusqlite::{Connection, Row, Transaction};
+
+use crate::catalog::{next_generation, row, rows, signed, unknown_number, unsigned};
+use crate::ids::{PackKey, VaultKey};
+use crate::layout::pack::{PackClass, PackHeader};
+use crate::pack::PackFile;
+use crate::{PackId, StoreError, UnixMs};
+
+/// What may happen to a pack next. Only sealed and condemned packs are read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum PackState {
+    /// Intended: its file may exist, nothing of it is visible.
+    Writing = 1,
+    /// Complete, durable and visible.
+    Sealed = 2,
+    /// Found dead by garbage collection; a commit that relies on it seals it again.
+    Condemned = 3,
+    /// Its file is going; nothing brings it back.
+    Deleting = 4,
+    /// Damaged and set aside by repair; its objects count as not stored.
+    Bad = 5,
+}
+
+impl PackState {
+    pub(crate) fn from_number(column: usize, number: i64) -> rusqlite::Result<Self> {
+        match number {
+            1 => Ok(Self::Writing),
+            2 => Ok(Self::Sealed),
+            3 => Ok(Self::Condemned),
+            4 => Ok(Self::Deleting),
+            5 => Ok(Self::Bad),
+            _ => Err(unknown_number(column, number)),
+        }
+    }
+}
+
+/// A pack as recovery sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PackRow {
+    pub(crate) key: PackKey,
+    pub(crate) id: PackId,
+    pub(crate) vault: VaultKey,
+    pub(crate) state: PackState,
+}
+
+/// Notes that a pack will be written, before its file exists; this raises the generation.
+pub(crate) fn intend(
+    tx: &Transaction<'_>,
+    pack: PackId,
+    class: PackClass,
+    (vault_key, vault): (VaultKey, VaultId),
+) -> Result<(PackKey, PackHeader), StoreError> {
+    let header = PackHeader { class, pack, vault, created_generation: next_generation(tx)? };
+    Ok((insert(tx, &header, vault_key)?, header))
+}
+
+/// Adds the row of a pack whose header is, or will be, `header`.
+pub(crate) fn insert(tx: &Transaction<'_>, header: &PackHeader, vault: VaultKey) -> Result<PackKey, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO pack (id, vault, class, state, touched_epoch, created_generation)
+         SELECT ?1, ?2, ?3, 1, epoch, ?4 FROM meta RETURNING pack",
+    )?;
+    let parameters = (header.pack.as_bytes(), vault.0, header.class as u8, signed(header.created_generation));
+    Ok(statement.query_row(parameters, |row| row.get(0).map(PackKey))?)
+}
+
+/// Makes a pack visible whose file is complete and durable; stamps it with the current epoch.
+pub(crate) fn seal(
+    tx: &Transaction<'_>,
+    key: PackKey,
+    file: &PackFile,
+    object_count: usize,
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "UPDATE pack SET state = 2, touched_epoch = (SELECT epoch FROM meta), bytes = ?2, record_count = ?3,
+             object_count = ?4, hash = ?5, sealed_ms = ?6
+         WHERE pack = ?1 AND state = 1",
+    )?;
+    let changed = statement.execute((
+        key.0,
+        signed(file.len),
+        file.record_count,
+        signed(object_count as u64),
+        file.hash,
+        now.0,
+    ))?;
+    if changed == 1 { Ok(()) } else { Err(StoreError::Conflict { what: "the pack is not being written" }) }
+}
+
+/// Forgets packs that were intended and never became anything.
+pub(crate) fn forget_intents(tx: &Transaction<'_>, keys: &[PackKey]) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached("DELETE FROM pack WHERE pack = ?1 AND state = 1")?;
+    for key in keys {
+        statement.execute([key.0])?;
+    }
+    Ok(())
+}
+
+/// Forgets a pack whose deletion is complete, with all that was in it.
+pub(crate) fn forget_deleted(tx: &Transaction<'_>, key: PackKey) -> Result<(), StoreError> {
+    // The object index is ordered by object, so this reads all of it: recovery after a crash may, garbage collection,
+    // which has the pack's file at hand, deletes by object instead.
+    tx.execute("DELETE FROM object WHERE pack = ?1", [key.0])?;
+    tx.execute("DELETE FROM pack WHERE pack = ?1 AND state = 4", [key.0])?;
+    Ok(())
+}
+
+/// All packs.
+pub(crate) fn all(connection: &Connection) -> Result<Vec<PackRow>, StoreError> {
+    rows(connection, "SELECT pack, id, vault, state FROM pack", (), pack_row)
+}
+
+/// The id of a pack, by which its file is found.
+pub(crate) fn id(connection: &Connection, key: PackKey) -> Result<Option<PackId>, StoreError> {
+    row(connection, "SELECT id FROM pack WHERE pack = ?1", [key.0], |row| row.get(0).map(PackId::from_bytes))
+}
+
+/// The present value of the counter that condemning and moving objects raises.
+pub(crate) fn condemn_seq(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection.prepare_cached("SELECT condemn_seq FROM meta")?.query_row((), |row| row.get(0))?)
+}
+
+/// Stamp-and-check: every pack must still be readable and untouched by condemnation and repacking since `seq`; then all
+/// of them are sealed and carry the current epoch. `false`: what relied on them must be looked up again.
+pub(crate) fn stamp(
+    tx: &Transaction<'_>,
+    keys: impl IntoIterator<Item = PackKey>,
+    seq: i64,
+) -> Result<bool, StoreError> {
+    let epoch: i64 = tx.prepare_cached("SELECT epoch FROM meta")?.query_row((), |row| row.get(0))?;
+    let mut look = tx.prepare_cached("SELECT state, condemn_seq, touched_epoch FROM pack WHERE pack = ?1")?;
+    let mut touch =
+        tx.prepare_cached("UPDATE pack SET state = 2, condemned_epoch = NULL, touched_epoch = ?2 WHERE pack = ?1")?;
+    for key in keys {
+        let mut found = look.query([key.0])?;
+        let Some(found) = found.next()? else { return Ok(false) };
+        let state = PackState::from_number(0, found.get(0)?)?;
+        let condemn_seq: i64 = found.get(1)?;
+        let touched_epoch: i64 = found.get(2)?;
+        if !matches!(state, PackState::Sealed | PackState::Condemned) || condemn_seq > seq {
+            return Ok(false);
+        }
+        if state == PackState::Condemned || touched_epoch != epoch {
+            touch.execute((key.0, epoch))?;
+        }
+    }
+    Ok(true)
+}
+
+fn pack_row(row: &Row<'_>) -> rusqlite::Result<PackRow> {
+    Ok(PackRow {
+        key: PackKey(row.get(0)?),
+        id: PackId::from_bytes(row.get(1)?),
+        vault: VaultKey(row.get(2)?),
+        state: PackState::from_number(3, row.get(3)?)?,
+    })
+}
+
+/// Packs of one vault, class and state together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackTotals {
+    /// Which kinds of object they hold.
+    pub class: PackClass,
+    /// What may happen to them next.
+    pub state: PackState,
+    /// How many.
+    pub packs: u64,
+    /// Their length in bytes.
+    pub bytes: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Objects in them; an object stored twice counts twice.
+    pub objects: u64,
+}
+
+/// Totals by class and state, of one vault or of all.
+pub(crate) fn totals(connection: &Connection, vault: Option<VaultKey>) -> Result<Vec<PackTotals>, StoreError> {
+    let sql = "SELECT class, state, count(*), sum(bytes), sum(record_count), sum(object_count) FROM pack
+               WHERE ?1 IS NULL OR vault = ?1 GROUP BY class, state ORDER BY class, state";
+    rows(connection, sql, [vault.map(|vault| vault.0)], |row| {
+        let class = unsigned(row, 0)?;
+        Ok(PackTotals {
+            class: PackClass::from_number(class).ok_or_else(|| unknown_number(0, signed(class)))?,
+            state: PackState::from_number(1, row.get(1)?)?,
+            packs: unsigned(row, 2)?,
+            bytes: unsigned(row, 3)?,
+            records: unsigned(row, 4)?,
+            objects: unsigned(row, 5)?,
+        })
+    })
+}

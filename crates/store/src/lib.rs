@@ -1,0 +1,50 @@
+//! Keeps sealed objects: packs on a disk, a catalog over them, and the one commit that makes anything visible.
+//!
+//! Start with [`Store`] and [`WriteSession`]. A session takes records, seals them into packs and commits what refers to
+//! them; the store reads them back. Blocking throughout. Knows no key, no plaintext, no clock: what is stored is what
+//! crate `object` can parse, and the time is the caller's.
+//!
+//! **Invariants**
+//! - Nothing is visible before it is durable: file synced, renamed, directory synced, then the catalog, which is synced.
+//! - Nothing is acknowledged that an older catalog could forget unnoticed: the ANCHOR is raised first.
+//! - A file below `packs/` is never opened for writing, and never removed but by a deletion that the catalog made durable.
+//! - A failed write or sync is final: the pack is given up; where the catalog or a directory failed, all writing stops.
+//! - Every reference is made by one commit, inside the transaction that checks and stamps what it relies on.
+
+mod anchor;
+mod catalog;
+mod closure;
+mod commit;
+mod data_dir;
+pub mod disk;
+mod error;
+mod ids;
+mod layout;
+mod pack;
+mod pack_cache;
+mod random;
+mod read;
+mod recover;
+mod session;
+mod store;
+
+pub use catalog::accounts::{Account, Device, NewEnrolment, Role};
+pub use catalog::drive::{DriveChange, DriveContent, DriveName, DriveNode, DriveVersion};
+pub use catalog::packs::{PackState, PackTotals};
+pub use catalog::sessions::Sweep;
+pub use catalog::snapshots::{Chain, Snapshot, SnapshotQuery};
+pub use catalog::status::{Status, VaultUsage};
+pub use catalog::vaults::{NewVault, Vault, VaultMode};
+pub use commit::{Committed, DriveCommitted, Stored};
+pub use error::{ErrorKind, StoreError};
+pub use ids::{AccountId, DeviceId, IdempotencyKey, NameKey, NodeId, PackId, SessionId, StoreId, UnixMs};
+pub use layout::pack::PackClass;
+pub use pack::scan::{PackFinding, PackScan};
+pub use random::{OsRandom, Random};
+pub use read::{ObjectEdges, RecordReader, StoredObject, StoredRecord, Wanted};
+pub use recover::Recovery;
+pub use session::{CHAIN_NAME_LEN_MAX, Purpose, WriteSession};
+pub use store::{Store, StoreOptions};
+
+/// Most ids a [`StoreError::Missing`] names.
+pub const MISSING_MAX: usize = 4096;

@@ -1,0 +1,281 @@
+//! [`recover`]: what happens when a store is opened, whatever happened to the process that had it open before.
+//!
+//! First the guard is evaluated (is the catalog as new as what was acknowledged?), then unfinished work is completed or
+//! dropped. Only files in `staging/` and packs whose deletion was durable are ever removed; a file in `packs/` that
+//! nobody can use is moved to `quarantine/`, and one that nobody knows is adopted.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use rusqlite::Transaction;
+
+use crate::anchor;
+use crate::catalog::objects::{self, IndexEntry};
+use crate::catalog::packs::{self, PackRow, PackState};
+use crate::catalog::{Catalog, Meta, vaults};
+use crate::data_dir::DataDir;
+use crate::ids::{PackKey, VaultKey};
+use crate::layout::pack::{PackHeader, SYNC_MARKER};
+use crate::pack::scan::{PackFinding, PackScan};
+use crate::pack::{PackFault, PackFile, PackReader, Span};
+use crate::{PackId, StoreError, UnixMs};
+
+/// What was found and done when a store was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Whether whoever had the store open before closed it; the catalog was checked if not.
+    pub was_closed: bool,
+    /// Packs that were complete but not yet visible, and are now.
+    pub sealed: Vec<PackId>,
+    /// Packs that were not complete. Nothing of them was acknowledged.
+    pub dropped: Vec<PackId>,
+    /// Packs that the catalog did not know, and knows now.
+    pub adopted: Vec<PackId>,
+    /// Files moved to `quarantine/` because they are not the packs they should be.
+    pub quarantined: Vec<PackId>,
+    /// Packs whose deletion was completed.
+    pub deleted: Vec<PackId>,
+    /// Packs that should be there and are not.
+    pub missing: Vec<PackId>,
+    /// Files below `packs/` that could not be understood; left as they are.
+    pub strangers: Vec<PathBuf>,
+    pub(crate) latch: Option<String>,
+    pub(crate) absent: HashSet<PackKey>,
+    pub(crate) anchor_generation: u64,
+}
+
+/// A pack's file that was read, ready to be indexed.
+struct ReadPack {
+    header: PackHeader,
+    vault: VaultKey,
+    file: PackFile,
+    entries: Vec<IndexEntry>,
+}
+
+pub(crate) fn recover(catalog: &Catalog, dir: &DataDir, meta: &Meta, now: UnixMs) -> Result<Recovery, StoreError> {
+    let mut recovery = Recovery { was_closed: meta.was_closed, ..Recovery::default() };
+    let rows = catalog.read(packs::all)?;
+    let files = list_packs(dir, &mut recovery)?;
+    let orphans = guard(catalog, dir, meta, &rows, &files, &mut recovery)?;
+    empty_staging(dir)?;
+    for row in &rows {
+        match row.state {
+            PackState::Writing => finish_or_drop(catalog, dir, row, files.contains(&row.id), now, &mut recovery)?,
+            PackState::Deleting if recovery.latch.is_none() => {
+                delete(catalog, dir, row)?;
+                recovery.deleted.push(row.id);
+            }
+            PackState::Sealed | PackState::Condemned | PackState::Deleting | PackState::Bad => {}
+        }
+    }
+    for orphan in orphans {
+        adopt(catalog, dir, orphan, now, &mut recovery)?;
+    }
+    Ok(recovery)
+}
+
+/// The packs whose files exist. Directories that are missing, as after a copy that left empty ones out, are made.
+fn list_packs(dir: &DataDir, recovery: &mut Recovery) -> Result<HashSet<PackId>, StoreError> {
+    let shards: HashSet<String> = dir.list(&dir.packs_path())?.into_iter().collect();
+    let mut files = HashSet::new();
+    let mut made = false;
+    for shard in dir.shard_paths() {
+        if !shard.file_name().and_then(OsStr::to_str).is_some_and(|name| shards.contains(name)) {
+            made |= dir.ensure_dir(&shard)?;
+        }
+        for name in dir.list(&shard)? {
+            let id = name.strip_suffix(".pack").and_then(|stem| stem.parse::<PackId>().ok());
+            match id.filter(|id| dir.pack_path(*id) == shard.join(&name)) {
+                Some(id) => {
+                    files.insert(id);
+                }
+                None => recovery.strangers.push(shard.join(&name)),
+            }
+        }
+    }
+    if made {
+        dir.sync_dir(&dir.packs_path())?;
+    }
+    Ok(files)
+}
+
+/// Compares the catalog with ANCHOR and packs, keeps the verdict in the catalog, and returns the packs it knows not.
+///
+/// Headers are read of unknown packs only: those of known ones carry generations the catalog itself gave out.
+fn guard(
+    catalog: &Catalog,
+    dir: &DataDir,
+    meta: &Meta,
+    rows: &[PackRow],
+    files: &HashSet<PackId>,
+    recovery: &mut Recovery,
+) -> Result<Vec<PackId>, StoreError> {
+    let mut reasons = Vec::new();
+    match anchor::read(dir)? {
+        Ok(anchor) if anchor.store != meta.store => reasons.push("ANCHOR is of another store".to_owned()),
+        Ok(anchor) => {
+            recovery.anchor_generation = anchor.generation;
+            if meta.generation < anchor.generation {
+                reasons.push(format!(
+                    "the catalog has generation {}, {} was acknowledged",
+                    meta.generation, anchor.generation
+                ));
+            }
+        }
+        Err(reason) => reasons.push(reason),
+    }
+    let known: HashMap<PackId, &PackRow> = rows.iter().map(|row| (row.id, row)).collect();
+    for row in rows.iter().filter(|row| !files.contains(&row.id)) {
+        if matches!(row.state, PackState::Sealed | PackState::Condemned) {
+            recovery.missing.push(row.id);
+            recovery.absent.insert(row.key);
+        }
+    }
+    if let Some(first) = recovery.missing.first() {
+        reasons.push(format!("{} packs are missing, one is {first}", recovery.missing.len()));
+    }
+    let mut orphans: Vec<PackId> = files.iter().filter(|id| !known.contains_key(id)).copied().collect();
+    orphans.sort_unstable();
+    for id in &orphans {
+        if let Ok(pack) = open(dir, *id)?
+            && pack.header().created_generation > meta.generation
+        {
+            let generation = pack.header().created_generation;
+            reasons.push(format!("pack {id} has generation {generation}, the catalog {}", meta.generation));
+            break;
+        }
+    }
+    recovery.latch.clone_from(&meta.latch);
+    if recovery.latch.is_none() && !reasons.is_empty() {
+        let reason = reasons.join("; ");
+        catalog.write(|tx| Ok(tx.execute("UPDATE meta SET latch = ?1", [&reason])?))?;
+        recovery.latch = Some(reason);
+    }
+    Ok(orphans)
+}
+
+/// Removes what earlier processes left in `staging/`: none of it was ever acknowledged.
+fn empty_staging(dir: &DataDir) -> Result<(), StoreError> {
+    let staging = dir.staging_path();
+    if dir.ensure_dir(&staging)? {
+        dir.sync_dir(dir.root())?;
+    }
+    let names = dir.list(&staging)?;
+    for name in &names {
+        dir.remove(&staging.join(name))?;
+    }
+    if names.is_empty() { Ok(()) } else { dir.sync_dir(&staging) }
+}
+
+/// Makes a pack visible that was renamed but not sealed, or drops what there is of it.
+fn finish_or_drop(
+    catalog: &Catalog,
+    dir: &DataDir,
+    row: &PackRow,
+    has_file: bool,
+    now: UnixMs,
+    recovery: &mut Recovery,
+) -> Result<(), StoreError> {
+    if has_file {
+        // The rename may have reached the disk without the sync that follows it.
+        dir.sync_dir(&dir.shard_path(row.id))?;
+        match read_whole(catalog, dir, row)? {
+            Some(pack) => {
+                catalog.write(|tx| index(tx, row.key, pack, now))?;
+                recovery.sealed.push(row.id);
+                return Ok(());
+            }
+            None => quarantine(dir, row.id, recovery)?,
+        }
+    }
+    catalog.write(|tx| packs::forget_intents(tx, &[row.key]))?;
+    recovery.dropped.push(row.id);
+    Ok(())
+}
+
+/// Completes a deletion that was durable in the catalog.
+fn delete(catalog: &Catalog, dir: &DataDir, row: &PackRow) -> Result<(), StoreError> {
+    dir.remove(&dir.pack_path(row.id))?;
+    dir.sync_dir(&dir.shard_path(row.id))?;
+    catalog.write(|tx| packs::forget_deleted(tx, row.key))
+}
+
+/// Takes in a pack that the catalog does not know: all of it that is sound.
+fn adopt(catalog: &Catalog, dir: &DataDir, id: PackId, now: UnixMs, recovery: &mut Recovery) -> Result<(), StoreError> {
+    match read_sound(catalog, dir, id)? {
+        Some(pack) => {
+            catalog.write(|tx| {
+                let key = packs::insert(tx, &pack.header, pack.vault)?;
+                index(tx, key, pack, now)
+            })?;
+            recovery.adopted.push(id);
+        }
+        None => recovery.strangers.push(dir.pack_path(id)),
+    }
+    Ok(())
+}
+
+fn index(tx: &Transaction<'_>, key: PackKey, mut pack: ReadPack, now: UnixMs) -> Result<(), StoreError> {
+    packs::seal(tx, key, &pack.file, pack.entries.len(), now)?;
+    objects::insert(tx, pack.vault, key, &mut pack.entries)
+}
+
+/// Reads a pack that was about to become visible; `None` unless every byte of it is as it was written.
+fn read_whole(catalog: &Catalog, dir: &DataDir, row: &PackRow) -> Result<Option<ReadPack>, StoreError> {
+    let Ok(pack) = open(dir, row.id)? else { return Ok(None) };
+    let read = || -> Result<(PackFile, Vec<IndexEntry>), PackFault> {
+        let (trailer, spans) = pack.verify()?;
+        let mut entries = Vec::new();
+        for span in spans {
+            let head = pack.head(span)?;
+            entries.extend(objects::entries_of(object::Record::parse_head(&head)?, span));
+        }
+        let file = PackFile { len: pack.len(), record_count: trailer.record_count, hash: Some(trailer.hash) };
+        Ok((file, entries))
+    };
+    let Ok((file, entries)) = read() else { return Ok(None) };
+    let header = *pack.header();
+    let vault = catalog.read(|catalog| vaults::find(catalog, header.vault))?.map(|(key, _)| key);
+    let is_intended = header.pack == row.id && vault == Some(row.vault);
+    Ok(is_intended.then_some(ReadPack { header, vault: row.vault, file, entries }))
+}
+
+/// Reads a pack that nobody knows; `None` when it is not what it is called, or of no vault of ours.
+fn read_sound(catalog: &Catalog, dir: &DataDir, id: PackId) -> Result<Option<ReadPack>, StoreError> {
+    let Ok(pack) = open(dir, id)? else { return Ok(None) };
+    let header = *pack.header();
+    let vault = catalog.read(|catalog| vaults::find(catalog, header.vault))?;
+    let (true, Some((vault, _))) = (header.pack == id, vault) else { return Ok(None) };
+    let hash = pack.verify().ok().map(|(trailer, _)| trailer.hash);
+    let mut file = PackFile { len: pack.len(), record_count: 0, hash };
+    let mut entries = Vec::new();
+    for finding in PackScan::new(pack) {
+        match finding {
+            Ok(PackFinding::Record { offset, record }) => {
+                let len = u32::try_from(SYNC_MARKER.len() + record.bytes().len()).expect("records are limited");
+                entries.extend(objects::entries_of(record.view().head(), Span { offset, len }));
+                file.record_count += 1;
+            }
+            Ok(PackFinding::Other { .. }) => {}
+            // The disk fails there; what stands before is taken.
+            Err(_) => break,
+        }
+    }
+    Ok(Some(ReadPack { header, vault, file, entries }))
+}
+
+fn open(dir: &DataDir, id: PackId) -> Result<Result<PackReader, PackFault>, StoreError> {
+    Ok(PackReader::open(dir.open(&dir.pack_path(id))?))
+}
+
+fn quarantine(dir: &DataDir, id: PackId, recovery: &mut Recovery) -> Result<(), StoreError> {
+    let quarantine = dir.quarantine_path();
+    dir.ensure_dir(&quarantine)?;
+    dir.rename_noreplace(&dir.pack_path(id), &quarantine.join(format!("{id}.pack")))?;
+    dir.sync_dir(&quarantine)?;
+    dir.sync_dir(&dir.shard_path(id))?;
+    recovery.quarantined.push(id);
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Dev-only: the props that tests of several crates share. Nothing here is built into a program.
+
+#[cfg(feature = "disk")]
+pub mod disk;
+pub mod mount;
+pub mod tree;
