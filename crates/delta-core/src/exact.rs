@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use crate::limits::exact::{
     AHEAD_LEN_MAX, AHEAD_LEN_MIN, AHEAD_PER_LITERAL, ANCHOR_LEN_MIN, FAR_LITERAL_LEN_MIN, FAR_SEED_COUNT_MAX,
-    FAR_SEED_COUNT_MIN, FAR_SEEDS_PER_LITERAL, PRICE_MOVED, PRICE_RESUMED, RESUME_LEN_MAX, RESUMED_LEN_MIN,
-    STEP_GROWTH, STEP_MAX,
+    FAR_SEED_COUNT_MIN, FAR_SEEDS_PER_LITERAL, NEAR_LITERAL_LEN_MAX, PRICE_MOVED, PRICE_RESUMED, RESUME_LEN_MAX,
+    RESUMED_LEN_MIN, STEP_GROWTH, STEP_MAX,
 };
 use crate::seeds::{FarSeeds, NearSeeds, WORD_LEN, common_prefix_len, common_suffix_len, word_at};
 use crate::{
@@ -270,6 +270,9 @@ impl Walk<'_> {
     #[inline]
     fn by_near_seeds(&mut self, place: &Place) -> Option<Match> {
         let literal_len = place.at - place.literal_start;
+        if literal_len > NEAR_LITERAL_LEN_MAX {
+            return None;
+        }
         let Diagonal { slot, shift } = self.diagonal;
         let here = place.at.saturating_add_signed(shift);
         let until = here + (AHEAD_LEN_MIN + AHEAD_PER_LITERAL * literal_len).min(AHEAD_LEN_MAX);

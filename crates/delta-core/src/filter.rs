@@ -9,7 +9,7 @@ pub(crate) const SPREAD: u32 = 0x9e37_79b1;
 /// Undoes [`SPREAD`].
 pub(crate) const UNSPREAD: u32 = inverse(SPREAD);
 
-const WORD_COUNT_MIN: usize = 1 << 7;
+const WORD_COUNT_MIN: usize = 1 << 12;
 const WORD_COUNT_MAX: usize = 1 << 16;
 
 pub(crate) struct Filter {
@@ -28,7 +28,7 @@ impl Filter {
     /// Removes all hashes, and makes room for those of `block_count` blocks.
     pub(crate) fn reset(&mut self, block_count: usize) {
         self.words[..self.word_count].fill(0);
-        self.word_count = (block_count * 2).next_power_of_two().clamp(WORD_COUNT_MIN, WORD_COUNT_MAX);
+        self.word_count = (block_count * 4).next_power_of_two().clamp(WORD_COUNT_MIN, WORD_COUNT_MAX);
     }
 
     pub(crate) fn insert(&mut self, weak: u32) {

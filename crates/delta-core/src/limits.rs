@@ -84,6 +84,8 @@ pub(crate) mod exact {
     pub(crate) const AHEAD_LEN_MIN: usize = 64;
     pub(crate) const AHEAD_PER_LITERAL: usize = 4;
     pub(crate) const AHEAD_LEN_MAX: usize = 4096;
+    /// Literals longer than this are not searched nearby any more.
+    pub(crate) const NEAR_LITERAL_LEN_MAX: usize = 256 << 10;
 
     /// Literals shorter than this are not searched in all of the bases.
     pub(crate) const FAR_LITERAL_LEN_MIN: u32 = 32;

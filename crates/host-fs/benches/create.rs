@@ -33,7 +33,8 @@ fn small_files(c: &mut Criterion) {
         let path = scratch.path().join(format!("round-{}", round.get()));
         RestoreRoot::create(&path, RestoreOptions::for_this_process()).expect("the target opens")
     };
-    let restore = |root: &RestoreRoot, file: &dyn Fn(&RestoreDir, Name<'_>, &[u8], &Metadata)| {
+    type CreateFile<'f> = &'f dyn Fn(&RestoreDir, Name<'_>, &[u8], &Metadata);
+    let restore = |root: &RestoreRoot, file: CreateFile<'_>| {
         let metadata = metadata();
         for dir_index in 0..FILE_COUNT / FILES_PER_DIR {
             let dir_name = format!("dir-{dir_index}");

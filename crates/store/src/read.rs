@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object::{Kind, ObjectId, Record, SealedRecord, VaultId};
 
-use crate::catalog::objects::{self, Copies, Location};
+use crate::catalog::objects::{Copies, Location};
 use crate::ids::{PackKey, VaultKey};
 use crate::pack::reader::record_of_span;
 use crate::pack::{PackFault, PackReader, Span};
@@ -131,7 +131,7 @@ impl Store {
 
     /// Finds the readable copies of objects; `ids` ascend and do not repeat.
     pub(crate) fn locate(&self, vault: VaultKey, ids: &[ObjectId]) -> Result<Vec<Copies>, StoreError> {
-        self.catalog().read(|catalog| objects::locate(catalog, vault, ids, |pack| self.is_absent(pack)))
+        self.catalog().locate(vault, ids, |pack| self.is_absent(pack))
     }
 
     /// Reads the head of a record; it parses.

@@ -11,11 +11,11 @@ use std::path::PathBuf;
 use rusqlite::Transaction;
 
 use crate::anchor;
-use crate::catalog::objects::{self, IndexEntry};
+use crate::catalog::objects::{self, IndexEntry, Row};
 use crate::catalog::packs::{self, PackRow, PackState};
 use crate::catalog::{Catalog, Meta, vaults};
 use crate::data_dir::DataDir;
-use crate::ids::{PackKey, VaultKey};
+use crate::ids::{PackKey, VaultKey, half};
 use crate::layout::pack::{PackHeader, SYNC_MARKER};
 use crate::pack::scan::{PackFinding, PackScan};
 use crate::pack::{PackFault, PackFile, PackReader, Span};
@@ -66,6 +66,9 @@ pub(crate) fn recover(catalog: &Catalog, dir: &DataDir, meta: &Meta, now: UnixMs
             PackState::Deleting if recovery.latch.is_none() => {
                 delete(catalog, dir, row)?;
                 recovery.deleted.push(row.id);
+            }
+            PackState::Sealed | PackState::Condemned if !row.is_indexed && files.contains(&row.id) => {
+                index_again(catalog, dir, row)?;
             }
             PackState::Sealed | PackState::Condemned | PackState::Deleting | PackState::Bad => {}
         }
@@ -217,23 +220,41 @@ fn adopt(catalog: &Catalog, dir: &DataDir, id: PackId, now: UnixMs, recovery: &m
     Ok(())
 }
 
-fn index(tx: &Transaction<'_>, key: PackKey, mut pack: ReadPack, now: UnixMs) -> Result<(), StoreError> {
+/// Seals a pack and writes its index rows.
+fn index(tx: &Transaction<'_>, key: PackKey, pack: ReadPack, now: UnixMs) -> Result<(), StoreError> {
     packs::seal(tx, key, &pack.file, pack.entries.len(), now)?;
-    objects::insert(tx, pack.vault, key, &mut pack.entries)
+    write_rows(tx, pack.vault, key, pack.entries)
+}
+
+/// Writes the index rows of a sealed pack that only the memory of the process before had.
+fn index_again(catalog: &Catalog, dir: &DataDir, row: &PackRow) -> Result<(), StoreError> {
+    // What cannot be read is not found, like any other damaged object.
+    let entries = match open(dir, row.id)? {
+        Ok(pack) => entries_by_footer(&pack).unwrap_or_else(|_| entries_by_scan(pack).0),
+        Err(_) => Vec::new(),
+    };
+    catalog.write(|tx| write_rows(tx, row.vault, row.key, entries))
+}
+
+fn write_rows(
+    tx: &Transaction<'_>,
+    vault: VaultKey,
+    pack: PackKey,
+    mut entries: Vec<IndexEntry>,
+) -> Result<(), StoreError> {
+    entries.sort_unstable_by_key(|entry| (entry.id, entry.span));
+    let rows = entries.iter().map(|entry| Row { vault, id: half(&entry.id), pack, span: entry.span, form: entry.form });
+    objects::insert(tx, rows)?;
+    packs::set_indexed(tx, std::iter::once(pack))
 }
 
 /// Reads a pack that was about to become visible; `None` unless every byte of it is as it was written.
 fn read_whole(catalog: &Catalog, dir: &DataDir, row: &PackRow) -> Result<Option<ReadPack>, StoreError> {
     let Ok(pack) = open(dir, row.id)? else { return Ok(None) };
     let read = || -> Result<(PackFile, Vec<IndexEntry>), PackFault> {
-        let (trailer, spans) = pack.verify()?;
-        let mut entries = Vec::new();
-        for span in spans {
-            let head = pack.head(span)?;
-            entries.extend(objects::entries_of(object::Record::parse_head(&head)?, span));
-        }
+        let (trailer, _) = pack.verify()?;
         let file = PackFile { len: pack.len(), record_count: trailer.record_count, hash: Some(trailer.hash) };
-        Ok((file, entries))
+        Ok((file, entries_by_footer(&pack)?))
     };
     let Ok((file, entries)) = read() else { return Ok(None) };
     let header = *pack.header();
@@ -249,21 +270,35 @@ fn read_sound(catalog: &Catalog, dir: &DataDir, id: PackId) -> Result<Option<Rea
     let vault = catalog.read(|catalog| vaults::find(catalog, header.vault))?;
     let (true, Some((vault, _))) = (header.pack == id, vault) else { return Ok(None) };
     let hash = pack.verify().ok().map(|(trailer, _)| trailer.hash);
-    let mut file = PackFile { len: pack.len(), record_count: 0, hash };
+    let len = pack.len();
+    let (entries, record_count) = entries_by_scan(pack);
+    Ok(Some(ReadPack { header, vault, file: PackFile { len, record_count, hash }, entries }))
+}
+
+/// The objects of a pack whose footer is sound, from the heads of its records.
+fn entries_by_footer(pack: &PackReader) -> Result<Vec<IndexEntry>, PackFault> {
+    let (_, spans) = pack.spans()?;
     let mut entries = Vec::new();
-    for finding in PackScan::new(pack) {
-        match finding {
-            Ok(PackFinding::Record { offset, record }) => {
-                let len = u32::try_from(SYNC_MARKER.len() + record.bytes().len()).expect("records are limited");
-                entries.extend(objects::entries_of(record.view().head(), Span { offset, len }));
-                file.record_count += 1;
-            }
-            Ok(PackFinding::Other { .. }) => {}
-            // The disk fails there; what stands before is taken.
-            Err(_) => break,
+    for span in spans {
+        let head = pack.head(span)?;
+        entries.extend(objects::entries_of(object::Record::parse_head(&head)?, span));
+    }
+    Ok(entries)
+}
+
+/// The objects of the sound records of any pack, and how many records those are.
+fn entries_by_scan(pack: PackReader) -> (Vec<IndexEntry>, u32) {
+    let mut entries = Vec::new();
+    let mut record_count = 0;
+    // Where the disk fails the scan ends; what stands before is taken.
+    for finding in PackScan::new(pack).map_while(Result::ok) {
+        if let PackFinding::Record { offset, record } = finding {
+            let len = u32::try_from(SYNC_MARKER.len() + record.bytes().len()).expect("records are limited");
+            entries.extend(objects::entries_of(record.view().head(), Span { offset, len }));
+            record_count += 1;
         }
     }
-    Ok(Some(ReadPack { header, vault, file, entries }))
+    (entries, record_count)
 }
 
 fn open(dir: &DataDir, id: PackId) -> Result<Result<PackReader, PackFault>, StoreError> {

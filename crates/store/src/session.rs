@@ -363,11 +363,10 @@ impl WriteSession {
         if self.published.is_empty() {
             return Ok(());
         }
-        let (vault, session, published) = (self.owner.vault, self.id, &mut self.published);
+        let (session, published) = (self.id, &self.published);
         self.store.catalog().write(|tx| {
-            for pack in published.iter_mut() {
+            for pack in published {
                 packs::seal(tx, pack.key, &pack.file, pack.entries.len(), now)?;
-                objects::insert(tx, vault, pack.key, &mut pack.entries)?;
             }
             sessions::touch(tx, session, now)
         })?;
@@ -381,6 +380,7 @@ impl WriteSession {
                     self.memo.vouch(&entry.id);
                 }
             }
+            self.store.catalog().index(self.owner.vault, pack.key, &pack.entries)?;
         }
         Ok(())
     }

@@ -25,6 +25,8 @@ pub struct StoreOptions {
     pub min_free_bytes: u64,
     /// Packs kept open for reading.
     pub open_packs_max: usize,
+    /// Objects whose index rows may wait in memory to be written together; about 80 bytes each.
+    pub unwritten_rows_max: usize,
     /// Where files are.
     pub disk: Arc<dyn Disk>,
     /// Where ids come from.
@@ -37,6 +39,7 @@ impl Default for StoreOptions {
             pack_target_bytes: 64 << 20,
             min_free_bytes: 64 << 20,
             open_packs_max: 128,
+            unwritten_rows_max: 128 * 1024,
             disk: Arc::new(OsDisk),
             random: Arc::new(OsRandom),
         }
@@ -119,7 +122,7 @@ impl Store {
     }
 
     fn open_locked(dir: DataDir, lock: DiskLock, options: &StoreOptions, now: UnixMs) -> Result<Self, StoreError> {
-        let (catalog, meta) = Catalog::open(&dir.catalog_path(), draw(options)?)?;
+        let (catalog, meta) = Catalog::open(&dir.catalog_path(), draw(options)?, options.unwritten_rows_max)?;
         let recovery = recover::recover(&catalog, &dir, &meta, now)?;
         let inner = Inner {
             catalog,

@@ -1,6 +1,6 @@
 //! Trees of every kind of file: made from a seed, changed as people change them, and compared to the last bit.
 //!
-//! [`TreeSpec`] writes a tree, [`mutate`] changes one in place, [`compare`] tells how two differ. The oracle shares no
+//! [`TreeSpec`] writes a tree, [`mutate()`] changes one in place, [`compare`] tells how two differ. The oracle shares no
 //! code with the crates it judges.
 
 mod generate;

@@ -1,1 +1,1 @@
-
+//! The real binaries against each other.

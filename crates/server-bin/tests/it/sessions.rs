@@ -7,7 +7,7 @@ use server_bin::{ByteCount, Span};
 
 use crate::backup::{Backup, noise, restore, sealer};
 use crate::client::{Client, Device};
-use crate::server::{Program, TestServer, command, text};
+use crate::server::{Program, TestServer, command, text, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_comes_back_byte_for_byte() {
@@ -186,6 +186,7 @@ async fn what_was_not_yet_durable_is_sealed_when_the_connection_ends() {
     assert_eq!(device.client.held(&[backup.snapshot]).await, [true]);
     assert_eq!(device.client.durable, 0);
     drop(device.client);
+    wait_until("the end of the session", || async { server.metric("backup_server_sessions").await == 0 }).await;
     let server = server.restart().await;
     let mut client = Client::connect(server.server.address()).await;
     client.authenticate(&device.token).await.unwrap();

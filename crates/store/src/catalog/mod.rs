@@ -14,12 +14,14 @@ pub(crate) mod sessions;
 pub(crate) mod snapshots;
 pub(crate) mod status;
 pub(crate) mod vaults;
+pub(crate) mod young;
 
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
 
+use crate::catalog::young::Young;
 use crate::{StoreError, StoreId};
 
 /// Changes of the schema, in order; a catalog's `user_version` counts those it has.
@@ -42,6 +44,7 @@ pub(crate) struct Catalog {
     readers: Readers,
     writer: Mutex<Connection>,
     instance: [u8; 16],
+    young: Young,
     halted: OnceLock<String>,
 }
 
@@ -80,7 +83,7 @@ impl Catalog {
     }
 
     /// Opens the catalog, brings its schema up to date and takes it over: whoever had it open can write no more.
-    pub(crate) fn open(path: &Path, instance: [u8; 16]) -> Result<(Self, Meta), StoreError> {
+    pub(crate) fn open(path: &Path, instance: [u8; 16], young_rows_max: usize) -> Result<(Self, Meta), StoreError> {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
             return Err(StoreError::CatalogUnusable {
                 what: format!("SQLite {} has the WAL-reset bug", rusqlite::version()),
@@ -118,7 +121,8 @@ impl Catalog {
         tx.commit()?;
         let readers = Readers::open(path)?;
         let halted = OnceLock::new();
-        Ok((Self { readers, writer: Mutex::new(writer), instance, halted }, meta))
+        let young = Young::new(young_rows_max);
+        Ok((Self { readers, writer: Mutex::new(writer), instance, young, halted }, meta))
     }
 
     /// Runs a query on what was committed last.
@@ -183,12 +187,15 @@ impl Catalog {
 impl Drop for Catalog {
     fn drop(&mut self) {
         // Unwinding or halted, this process died as far as the next one is concerned.
-        if !std::thread::panicking() && self.halted.get().is_none() {
-            let instance = self.instance;
-            let closed =
-                self.write(|tx| Ok(tx.execute("UPDATE meta SET is_open = 0 WHERE instance_id = ?1", [instance])?));
-            drop(closed);
+        if std::thread::panicking() || self.halted.get().is_some() {
+            return;
         }
+        // Best effort: what is left undone here is done at the next opening.
+        let instance = self.instance;
+        let closed = self.settle().and_then(|()| {
+            self.write(|tx| Ok(tx.execute("UPDATE meta SET is_open = 0 WHERE instance_id = ?1", [instance])?))
+        });
+        drop(closed);
     }
 }
 

@@ -6,7 +6,9 @@ use object::{Kind, ObjectId, RecordHead};
 use rusqlite::{Connection, Transaction};
 
 use crate::StoreError;
+use crate::catalog::packs::PackState;
 use crate::catalog::unknown_number;
+use crate::catalog::young::YoungCopy;
 use crate::ids::{HalfId, PackKey, VaultKey, half};
 use crate::pack::Span;
 
@@ -73,6 +75,20 @@ impl Copies {
         self.best.into_iter().chain(self.others.iter().copied())
     }
 
+    /// Adds a copy that was found in memory, if its pack can be read.
+    pub(crate) fn add_young(&mut self, young: &YoungCopy, state: Option<PackState>) {
+        let condemned = match state {
+            Some(PackState::Sealed) => false,
+            Some(PackState::Condemned) => true,
+            _ => return,
+        };
+        let YoungCopy { pack, span, form, .. } = *young;
+        // It may have been moved into the catalog meanwhile and be found twice.
+        if self.iter().all(|copy| (copy.pack, copy.span) != (pack, span)) {
+            self.add(Location { pack, span, form, condemned });
+        }
+    }
+
     fn add(&mut self, location: Location) {
         let Some(best) = self.best else {
             self.best = Some(location);
@@ -103,25 +119,22 @@ pub(crate) fn entries_of<'a>(head: RecordHead<'a>, span: Span) -> impl Iterator<
     head.members().map(move |member| IndexEntry { id: member.id, span, form: Form { kind: member.kind, is_delta } })
 }
 
-/// Adds the objects of a pack. `entries` are put in id order first: neighbours then share pages of the index.
-pub(crate) fn insert(
-    tx: &Transaction<'_>,
-    vault: VaultKey,
-    pack: PackKey,
-    entries: &mut [IndexEntry],
-) -> Result<(), StoreError> {
-    entries.sort_unstable_by_key(|entry| (half(&entry.id), entry.span));
+/// One row of the index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) vault: VaultKey,
+    pub(crate) id: HalfId,
+    pub(crate) pack: PackKey,
+    pub(crate) span: Span,
+    pub(crate) form: Form,
+}
+
+/// Adds rows, which best come in the order of the index: neighbours then share its pages.
+pub(crate) fn insert(tx: &Transaction<'_>, rows: impl Iterator<Item = Row>) -> Result<(), StoreError> {
     // A record may name an object twice; either member is as good.
     let mut statement = tx.prepare_cached("INSERT OR IGNORE INTO object VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    for entry in entries {
-        statement.execute((
-            vault.0,
-            half(&entry.id),
-            pack.0,
-            entry.span.offset,
-            entry.span.len,
-            entry.form.number(),
-        ))?;
+    for Row { vault, id, pack, span, form } in rows {
+        statement.execute((vault.0, id, pack.0, span.offset, span.len, form.number()))?;
     }
     Ok(())
 }
@@ -129,9 +142,7 @@ pub(crate) fn insert(
 /// Ids per statement: a few fixed sizes, so that a few prepared statements serve all questions.
 const BATCH_LENS: [usize; 4] = [1, 16, 128, 512];
 
-/// Finds the readable copies of objects: `ids[i]` answers `copies[i]`. `ids` must ascend and not repeat.
-///
-/// `is_absent` names packs whose file is known to be gone.
+/// Finds the readable copies of objects that are in the catalog: see [`Catalog::locate`](super::Catalog::locate).
 pub(crate) fn locate(
     connection: &Connection,
     vault: VaultKey,

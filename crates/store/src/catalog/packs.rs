@@ -45,6 +45,7 @@ pub(crate) struct PackRow {
     pub(crate) id: PackId,
     pub(crate) vault: VaultKey,
     pub(crate) state: PackState,
+    pub(crate) is_indexed: bool,
 }
 
 /// Notes that a pack will be written, before its file exists; this raises the generation.
@@ -112,12 +113,26 @@ pub(crate) fn forget_deleted(tx: &Transaction<'_>, key: PackKey) -> Result<(), S
 
 /// All packs.
 pub(crate) fn all(connection: &Connection) -> Result<Vec<PackRow>, StoreError> {
-    rows(connection, "SELECT pack, id, vault, state FROM pack", (), pack_row)
+    rows(connection, "SELECT pack, id, vault, state, is_indexed FROM pack", (), pack_row)
 }
 
 /// The id of a pack, by which its file is found.
 pub(crate) fn id(connection: &Connection, key: PackKey) -> Result<Option<PackId>, StoreError> {
     row(connection, "SELECT id FROM pack WHERE pack = ?1", [key.0], |row| row.get(0).map(PackId::from_bytes))
+}
+
+/// What may happen to a pack next; `None` when there is no such pack.
+pub(crate) fn state(connection: &Connection, key: PackKey) -> Result<Option<PackState>, StoreError> {
+    row(connection, "SELECT state FROM pack WHERE pack = ?1", [key.0], |row| PackState::from_number(0, row.get(0)?))
+}
+
+/// Notes that all objects of these packs have their rows.
+pub(crate) fn set_indexed(tx: &Transaction<'_>, keys: impl Iterator<Item = PackKey>) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached("UPDATE pack SET is_indexed = 1 WHERE pack = ?1")?;
+    for key in keys {
+        statement.execute([key.0])?;
+    }
+    Ok(())
 }
 
 /// The present value of the counter that condemning and moving objects raises.
@@ -158,6 +173,7 @@ fn pack_row(row: &Row<'_>) -> rusqlite::Result<PackRow> {
         id: PackId::from_bytes(row.get(1)?),
         vault: VaultKey(row.get(2)?),
         state: PackState::from_number(3, row.get(3)?)?,
+        is_indexed: row.get(4)?,
     })
 }
 

@@ -93,12 +93,15 @@ CREATE TABLE pack (
     bytes              INTEGER NOT NULL DEFAULT 0,
     record_count       INTEGER NOT NULL DEFAULT 0,
     object_count       INTEGER NOT NULL DEFAULT 0,
+    -- 0: its rows in `object` are still to be written, at the latest when the store is next opened.
+    is_indexed         INTEGER NOT NULL DEFAULT 0,
     hash               BLOB,
     sealed_ms          INTEGER,
     verified_ms        INTEGER
 ) STRICT;
 -- Packs that recovery and garbage collection look for; nearly all packs are sealed.
 CREATE INDEX pack_unsealed ON pack (state) WHERE state <> 2;
+CREATE INDEX pack_unindexed ON pack (pack) WHERE is_indexed = 0;
 
 -- Where each copy of each object is: marker and record of `len` bytes at `offset`. Ids are cut to 16 bytes, which halves
 -- what is written per object. No foreign keys: there is no index by pack to check them with, and none is wanted in a

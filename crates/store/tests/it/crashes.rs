@@ -117,7 +117,7 @@ fn check_tidy(world: &World, when: &str) {
     assert_eq!(files.len(), usize::try_from(rows).unwrap(), "{when}: {files:?}");
     let others: Vec<PathBuf> =
         world.disk.files().into_iter().filter(|path| !files.contains(path) && !path.ends_with("ANCHOR")).collect();
-    assert_eq!(others, [PathBuf::new(); 0], "{when}");
+    assert!(others.is_empty(), "{when}: {others:?}");
 }
 
 /// Runs the history once more, to its end, and looks at the result of both runs together.
@@ -143,7 +143,7 @@ fn with_fault_after_every_effect(fault: Fault, afterwards: impl Fn(&World, &Ackn
             let result = history(&store, world.device, &heard);
             let too_late = world.disk.take_plan();
             if let Err(error) = &result {
-                check_survivor(&world, store, error, &heard.lock().unwrap(), &when);
+                check_survivor(&world, &store, error, &heard.lock().unwrap(), &when);
             }
             too_late
         });
@@ -158,13 +158,13 @@ fn with_fault_after_every_effect(fault: Fault, afterwards: impl Fn(&World, &Ackn
 
 /// The process saw an error and lives: it goes on, unless the store says it must end.
 #[track_caller]
-fn check_survivor(world: &World, store: Store, error: &StoreError, heard: &Acknowledged, when: &str) {
+fn check_survivor(world: &World, store: &Store, error: &StoreError, heard: &Acknowledged, when: &str) {
     assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::Full), "{when}: {error}");
     if store.halted().is_none() {
-        check(&store, world.device, heard, when);
-        complete(world, &store, when);
+        check(store, world.device, heard, when);
+        complete(world, store, when);
     } else {
-        let refused = history(&store, world.device, &Mutex::default()).unwrap_err();
+        let refused = history(store, world.device, &Mutex::default()).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Halted, "{when}");
     }
 }

@@ -263,7 +263,15 @@ impl Writer<'_> {
             ("root", b"/"),
         ];
         for (name, target) in targets {
-            symlink(OsStr::from_bytes(target), dir.join(name))?;
+            match symlink(OsStr::from_bytes(target), dir.join(name)) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
+                    self.leave_out("a symbolic link with a long target: the file system refuses it");
+                }
+                outcome => {
+                    outcome?;
+                    self.written.entries += 1;
+                }
+            }
         }
         let pairs = [("within-a", "within-b", &dir), ("across-a", "across-b", &other)];
         for (first, second, place) in pairs {
@@ -281,7 +289,7 @@ impl Writer<'_> {
             Err(Errno::PERM | Errno::OPNOTSUPP) => self.leave_out("a symbolic link with two names"),
             outcome => outcome?,
         }
-        self.written.entries += targets.len() + pairs.len() + 20;
+        self.written.entries += pairs.len() + 20;
         Ok(())
     }
 
