@@ -6,7 +6,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
-use proto::{ServerMessage, Frame, FrameCodec, FramePhase, MessageType, StreamId};
+use proto::{Frame, FrameCodec, FramePhase, MessageType, ServerMessage, StreamId};
 use tokio_util::codec::Decoder;
 
 fuzz_target!(|input: &[u8]| {
