@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::Value;
+use testkit::process::{Client, Server};
 use testkit::tree::{CompareOptions, Random, TreeSpec, compare, mutate};
 
-use crate::client::Client;
 use crate::run::{Outcome, cargo, run as run_command, target_dir, workspace};
-use crate::server::Server;
 
 /// Of the sources that cargo keeps on this machine, at most so much is copied.
 const REAL_BYTES_MAX: u64 = 256 << 20;
@@ -61,7 +60,7 @@ pub fn run(arguments: &[&str]) -> Outcome {
         "",
         begun.elapsed().as_secs_f64()
     );
-    let differences = compare(&tree, &restored, CompareOptions::exact()).map_err(|error| error.to_string())?;
+    let differences = compare(&tree, &restored, CompareOptions::for_this_user()).map_err(|error| error.to_string())?;
     for difference in differences.iter().take(20) {
         eprintln!("differs: {difference}");
     }

@@ -6,16 +6,28 @@ use std::path::{Path, PathBuf};
 use crate::run::{Outcome, workspace};
 
 /// Files, and folders with all their Rust files.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 23] = [
+    "crates/client/src/config.rs",
+    "crates/client/src/signature_cache.rs",
+    "crates/client/src/stat_cache/layout.rs",
+    "crates/delta-core/src/cut.rs",
     "crates/delta-core/src/delta.rs",
+    "crates/delta-core/src/key.rs",
+    "crates/delta-core/src/signature.rs",
+    "crates/delta-core/src/strong.rs",
     "crates/delta-core/src/varint.rs",
     "crates/object/src",
     "crates/vault/src/entry.rs",
     "crates/vault/src/fields.rs",
+    "crates/vault/src/keys.rs",
     "crates/vault/src/list.rs",
+    "crates/vault/src/name.rs",
     "crates/vault/src/paged.rs",
+    "crates/vault/src/seal.rs",
     "crates/vault/src/slot.rs",
     "crates/vault/src/snapshot.rs",
+    "crates/proto/src/enrolment.rs",
+    "crates/proto/src/frame.rs",
     "crates/proto/src/wire",
     "crates/store/src/layout",
 ];

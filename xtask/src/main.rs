@@ -1,12 +1,11 @@
 //! `cargo xtask …`: what developers and CI run.
 
+mod acceptance;
 mod bench;
-mod client;
 mod demo;
 mod fuzz;
 mod layout;
 mod run;
-mod server;
 mod test;
 mod tidy;
 
@@ -15,6 +14,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask demo [--keep]            back up a real tree to a real server, change it, back up again, restore, compare
 cargo xtask test [STEP]...           everything CI runs: format, tidy, lints, docs, dependency rules, tests
+cargo xtask acceptance [LINE]...      the promised bounds on large data: tree, database, image, sparse, kills
 cargo xtask bench [delta|store|all]  speed: criterion benches, beside the peers' libraries where there are any
 cargo xtask fuzz [--minutes N] [TARGET]...   every fuzz target, or those named; one minute each by default
 cargo xtask tidy [--accept-formats]  rules of the workspace that no compiler checks
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     let result = match &arguments[..] {
         ["demo", rest @ ..] => demo::run(rest),
         ["test", rest @ ..] => test::run(rest),
+        ["acceptance", rest @ ..] => acceptance::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["tidy", rest @ ..] => tidy::run(rest),

@@ -10,7 +10,7 @@ use crate::layout;
 use crate::run::{Outcome, cargo, read, workspace};
 
 /// Which crates a crate of the workspace may use. What is not here must not be there.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("delta-core", &[]),
     ("object", &[]),
     ("vault", &["delta-core", "object"]),
@@ -23,6 +23,7 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("server-bin", &["delta-core", "object", "proto", "store", "vault"]),
     ("testkit", &["store"]),
     ("e2e", &["client-bin", "server-bin"]),
+    ("benches", &["testkit"]),
     ("xtask", &["testkit"]),
 ];
 /// Crates that wait for nothing: no runtime below them.

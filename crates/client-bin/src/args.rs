@@ -30,6 +30,14 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+impl Args {
+    /// Whether standard output takes events; not when it takes the bytes of a file.
+    pub(crate) fn wants_events(&self) -> bool {
+        let takes_bytes = matches!(&self.command, Command::Get { file: Some(file), .. } if file.as_os_str() == "-");
+        self.json && !takes_bytes
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make this machine a device of a server, once.

@@ -98,6 +98,9 @@ impl Failure {
             ClientError::Connect { .. } => {
                 "is the server running, and is its port open? --max-wait SECONDS waits longer"
             }
+            ClientError::Io { .. } if self.source.kind() == ErrorKind::Full => {
+                "free space on this machine's disk, or name a target elsewhere, then run this again"
+            }
             error => match error.kind() {
                 ErrorKind::NotAllowed => {
                     "the device may have been revoked, or the enrolment string used or expired: ask for a new one with \

@@ -32,6 +32,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     machine::raise_file_limit();
     match commands::run(&args) {
         Ok(exit) => exit.code(),
-        Err(failure) => failure.report(args.json).code(),
+        Err(failure) => failure.report(args.wants_events()).code(),
     }
 }

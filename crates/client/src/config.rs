@@ -122,11 +122,7 @@ impl Connection {
             let path = path.to_owned();
             move |source| ClientError::Io { verb, path, source }
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folders.config)
-            .map_err(failed("create", &folders.config))?;
+        ensure_private(&folders.config).map_err(failed("create", &folders.config))?;
         let new = folders.config.join("connection.toml.new");
         let _ = fs::remove_file(&new);
         let mut file =
@@ -168,6 +164,11 @@ impl Connection {
             account: file.account,
         })
     }
+}
+
+/// Makes a folder, and those above it that are missing, for this user only: secrets and names of files go there.
+pub(crate) fn ensure_private(folder: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// `host:port`, brackets around an IPv6 address.

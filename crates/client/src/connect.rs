@@ -59,6 +59,14 @@ async fn attempt(endpoint: &Endpoint) -> Result<Connected, ClientError> {
     let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
     let tcp = tcp.await.map_err(|error| unreachable(endpoint, error))?;
     tcp.set_nodelay(true).map_err(|error| unreachable(endpoint, error))?;
+    let is_here = tcp.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+    if endpoint.identity == Identity::Plain && !is_here {
+        let address = endpoint.address();
+        return Err(ClientError::Usage(format!(
+            "{address} is another machine, and this device's token would travel there unencrypted: enroll it again with a \
+             server that has an identity"
+        )));
+    }
     let (plain, wire) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
     let tcp = Counted::new(tcp, Arc::clone(&wire));
     let stream = match endpoint.identity {

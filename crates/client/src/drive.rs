@@ -16,7 +16,7 @@ use proto::{
     DriveCommitted, DriveContent, DriveEntry, DriveList, DriveName, DriveNode, DrivePath, DrivePut, DriveRemove,
     FailCode, IdempotencyKey,
 };
-use vault::{Content, Piece, PieceCursor, Reader};
+use vault::{Content, Mode, Piece, PieceCursor, Reader};
 
 use crate::backup::{FileJob, FileOutcome, problem, send_files};
 use crate::config::Folders;
@@ -156,6 +156,7 @@ pub fn put(
     files: &[PutFile],
     monitor: &dyn Monitor,
 ) -> Result<PutReport, ClientError> {
+    check_has_drive(session)?;
     session.begin_drive()?;
     let signatures = SignatureCache::new(&folders.cache, session.vault(), "the drive");
     let mut report = PutReport::default();
@@ -235,6 +236,14 @@ fn put_group(
     Ok(())
 }
 
+/// A drive's names and versions are looked after by a server that can read them.
+fn check_has_drive(session: &Session) -> Result<(), ClientError> {
+    match session.mode() {
+        Mode::Managed => Ok(()),
+        Mode::Sealed => Err(ClientError::Usage("a sealed vault has no drive: back up into it instead".to_owned())),
+    }
+}
+
 fn job(file: &PutFile, before: Option<DriveFile>) -> Result<FileJob, host_fs::HostError> {
     let parent = file.source.parent().unwrap_or(Path::new("/"));
     let name = file.source.file_name().unwrap_or_default().as_bytes().to_vec();
@@ -250,6 +259,7 @@ fn job(file: &PutFile, before: Option<DriveFile>) -> Result<FileJob, host_fs::Ho
 /// [`ClientError::NotFound`] and others.
 pub fn list_drive(line: &Line, path: &[u8]) -> Result<Vec<DriveItem>, ClientError> {
     let path = drive_path(path)?;
+    line.ask(check_has_drive)?;
     if !path.is_root() {
         let item = line.ask(|session| stat(session, path.clone()))?;
         let item = item.ok_or_else(|| not_found(&path))?;
@@ -278,6 +288,7 @@ pub fn remove(session: &Session, path: &[u8]) -> Result<(), ClientError> {
     if path.is_root() {
         return Err(ClientError::Usage("the root of the drive cannot be removed".to_owned()));
     }
+    check_has_drive(session)?;
     session.begin_drive()?;
     let remove = DriveRemove { key: IdempotencyKey::from_bytes(random()), path: path.clone(), expected_version: None };
     match session.drive_remove(remove) {
@@ -301,6 +312,7 @@ pub enum GetTarget<'t> {
 /// was before.
 pub fn get(line: &Line, path: &[u8], target: GetTarget<'_>, monitor: &dyn Monitor) -> Result<u64, ClientError> {
     let path = drive_path(path)?;
+    line.ask(check_has_drive)?;
     let item = if path.is_root() { None } else { line.ask(|session| stat(session, path.clone()))? };
     let Some(DriveItem { file: Some(file), .. }) = item else {
         return Err(match item {

@@ -5,9 +5,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use host_fs::HostError;
+use host_fs::{HostError, HostErrorKind};
 use object::ObjectId;
 use proto::{FailCode, Failure};
+use vault::SlotError;
 
 /// What the caller can do about an error. Each has an exit code of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +58,9 @@ pub enum ClientError {
     /// The connection ended, or the server broke the protocol.
     #[error("the connection to the server was lost")]
     ConnectionLost { source: io::Error },
+    /// The sealed vault's key could not be opened.
+    #[error("the sealed vault cannot be opened with this passphrase")]
+    Locked { source: SlotError },
     /// The server said no.
     #[error(transparent)]
     Refused(#[from] Failure),
@@ -98,6 +102,7 @@ impl ClientError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Host(error) if error.kind() == HostErrorKind::Full => ErrorKind::Full,
             Self::NotConnected | Self::Config { .. } | Self::Usage(_) | Self::Stopped | Self::Host(_) => {
                 ErrorKind::Usage
             }
@@ -107,6 +112,8 @@ impl ClientError {
                 ErrorKind::Unreachable
             }
             Self::OtherServer { .. } => ErrorKind::OtherServer,
+            Self::Locked { source: SlotError::WrongKey } => ErrorKind::NotAllowed,
+            Self::Locked { .. } => ErrorKind::Integrity,
             Self::Damaged { .. } => ErrorKind::Integrity,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::ChangedUnderway { .. } => ErrorKind::Usage,

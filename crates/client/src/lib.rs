@@ -1,6 +1,6 @@
 //! The backup client as a library: everything but words for people and terminals.
 //!
-//! [`Session`] is an open vault on a server; [`backup`] brings a machine's files there. Operations block, take as many
+//! [`Session`] is an open vault on a server; [`backup()`] brings a machine's files there. Operations block, take as many
 //! threads as they need, and tell a [`Monitor`] what they do. Errors of a whole operation are [`ClientError`]s; trouble
 //! with single files is in its report.
 
@@ -15,6 +15,8 @@ mod driver;
 mod error;
 mod line;
 mod monitor;
+mod outward;
+mod passphrase;
 mod random;
 mod restore;
 mod session;
@@ -33,6 +35,7 @@ pub use drive::{
 pub use error::{ClientError, ConfigError, ErrorKind};
 pub use line::Line;
 pub use monitor::{Event, FileProblem, Monitor, Progress};
+pub use passphrase::Passphrase;
 pub use restore::{RestoreJob, RestoreReport, restore};
 pub use session::Session;
 pub use verify::{VerifyReport, verify};

@@ -10,6 +10,7 @@ use crate::config::Connection;
 use crate::counted::Traffic;
 use crate::error::ClientError;
 use crate::monitor::{Event, Monitor};
+use crate::passphrase::Passphrase;
 use crate::session::Session;
 
 /// Waiting time before the first attempt to reconnect; it doubles up to the longest.
@@ -22,6 +23,7 @@ pub struct Line(Arc<Inner>);
 
 struct Inner {
     connection: Connection,
+    passphrase: Option<Passphrase>,
     monitor: Arc<dyn Monitor>,
     max_wait: Duration,
     keys: Arc<Keys>,
@@ -61,16 +63,23 @@ impl Patience {
 }
 
 impl Line {
-    /// Connects; waits for a server that cannot be reached, at most `max_wait` each time.
+    /// Connects and opens the vault, a sealed one with `passphrase`; waits for a server that cannot be reached, at most
+    /// `max_wait` each time.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn open(connection: &Connection, max_wait: Duration, monitor: Arc<dyn Monitor>) -> Result<Self, ClientError> {
-        let session = Arc::new(open_patiently(connection, max_wait, &*monitor)?);
+    pub fn open(
+        connection: &Connection,
+        passphrase: Option<&Passphrase>,
+        max_wait: Duration,
+        monitor: Arc<dyn Monitor>,
+    ) -> Result<Self, ClientError> {
+        let session = Arc::new(open_patiently(connection, passphrase, max_wait, &*monitor)?);
         let keys = Arc::clone(session.keys());
         let (past, past_wire) = (Traffic::default(), Traffic::default());
         let current = Mutex::new(Current { session, number: 0, past, past_wire });
-        Ok(Self(Arc::new(Inner { connection: connection.clone(), monitor, max_wait, keys, current })))
+        let (connection, passphrase) = (connection.clone(), passphrase.cloned());
+        Ok(Self(Arc::new(Inner { connection, passphrase, monitor, max_wait, keys, current })))
     }
 
     /// The vault's keys.
@@ -91,6 +100,12 @@ impl Line {
     pub fn wire_traffic(&self) -> Traffic {
         let current = self.current();
         current.past_wire + current.session.wire_traffic()
+    }
+
+    /// The connection as it is now, for who writes: when it is lost, what was begun over it is, too.
+    #[must_use]
+    pub fn session(&self) -> Arc<Session> {
+        Arc::clone(&self.current().session)
     }
 
     /// Asks over the current connection, and over another one when that is lost.
@@ -117,7 +132,8 @@ impl Line {
         if current.number != number {
             return Ok(());
         }
-        let session = open_patiently(&self.0.connection, self.0.max_wait, &*self.0.monitor)?;
+        let Inner { connection, passphrase, monitor, max_wait, .. } = &*self.0;
+        let session = open_patiently(connection, passphrase.as_ref(), *max_wait, &**monitor)?;
         current.past = current.past + current.session.traffic();
         current.past_wire = current.past_wire + current.session.wire_traffic();
         current.session = Arc::new(session);
@@ -130,10 +146,15 @@ impl Line {
     }
 }
 
-fn open_patiently(connection: &Connection, max_wait: Duration, monitor: &dyn Monitor) -> Result<Session, ClientError> {
+fn open_patiently(
+    connection: &Connection,
+    passphrase: Option<&Passphrase>,
+    max_wait: Duration,
+    monitor: &dyn Monitor,
+) -> Result<Session, ClientError> {
     let mut patience = Patience::new(max_wait);
     loop {
-        match Session::open(connection) {
+        match Session::open(connection, passphrase) {
             Ok(session) => return Ok(session),
             Err(error) => patience.wait(error, monitor)?,
         }

@@ -42,7 +42,7 @@ impl Progress {
 /// Something worth telling while an operation runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Another stage began: `scanning`, `sending`, `committing` …
+    /// Another stage began: `scanning`, `committing`, `restoring` …
     Stage(&'static str),
     /// Trouble with a file.
     Problem(FileProblem),

@@ -7,16 +7,17 @@ use object::{ObjectId, SealedRecord, VaultId};
 use proto::{
     Access, Authenticate, Begun, ChainName, ClientRequest, Commit, Committed, DriveCommitted, DriveEntries, DriveList,
     DrivePath, DrivePut, DriveRemove, Enroll, EnrolmentString, Failure, Fetch, HeldAnswer, HostName, IdempotencyKey,
-    Ids, Purpose, ServerReply, SignatureRequest, Snapshots, SnapshotsAnswer,
+    Ids, Purpose, ServerReply, SignatureRequest, Snapshots, SnapshotsAnswer, VaultOpened,
 };
 use tokio::runtime::Runtime;
-use vault::{Keys, Mode, ObjectSource, VaultKey};
+use vault::{KeySlot, Keys, Mode, ObjectSource, Unlock, VaultKey};
 
 use crate::config::{Connection, Identity};
 use crate::connect::{Endpoint, connect};
 use crate::counted::{Counter, Traffic};
 use crate::driver::{self, Answers, Link, LinkError};
 use crate::error::ClientError;
+use crate::passphrase::Passphrase;
 
 /// Most ids in one question.
 const HELD_IDS_MAX: usize = 16 * 1024;
@@ -66,11 +67,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, shows this device's token and opens the account's vault.
+    /// Connects, shows this device's token and opens the account's vault; a sealed one with `passphrase`, which takes
+    /// about a second.
+    ///
+    /// With a passphrase only a sealed vault is opened: a server that says that the vault is managed might name a key of
+    /// its own and read what is encrypted with it.
     ///
     /// # Errors
-    /// [`ClientError`] of every kind: see [`ClientError::kind`].
-    pub fn open(connection: &Connection) -> Result<Self, ClientError> {
+    /// [`ClientError::Locked`] when the passphrase does not open the vault; others of every kind: see
+    /// [`ClientError::kind`].
+    pub fn open(connection: &Connection, passphrase: Option<&Passphrase>) -> Result<Self, ClientError> {
         let endpoint = Endpoint { host: connection.host.clone(), port: connection.port, identity: connection.identity };
         let conversation = Conversation::open(&endpoint)?;
         let token = Authenticate { device: connection.device, secret: connection.secret.clone() };
@@ -78,11 +84,8 @@ impl Session {
         let ServerReply::VaultOpened(opened) = conversation.ask(ClientRequest::OpenVault(None))? else {
             unreachable!("the exchange matches replies to requests");
         };
-        let Access::Managed { key } = opened.access else {
-            return Err(ClientError::Usage("this vault is sealed, and its passphrase was not given".to_owned()));
-        };
-        let keys = Arc::new(Keys::new(&VaultKey::from_bytes(*key.expose())));
-        Ok(Self { conversation, vault: opened.vault, mode: Mode::Managed, keys })
+        let (mode, key) = unlock(&opened, passphrase)?;
+        Ok(Self { conversation, vault: opened.vault, mode, keys: Arc::new(Keys::new(&key)) })
     }
 
     /// Makes this machine a device of the server that the enrolment string names.
@@ -337,6 +340,25 @@ impl ObjectSource for &Session {
 
     fn fetch(&mut self, ids: &[ObjectId]) -> Result<Vec<SealedRecord>, ClientError> {
         Session::fetch(self, ids, true)
+    }
+}
+
+/// Who holds the vault's key, and the key.
+fn unlock(opened: &VaultOpened, passphrase: Option<&Passphrase>) -> Result<(Mode, VaultKey), ClientError> {
+    match (&opened.access, passphrase) {
+        (Access::Managed { key }, None) => Ok((Mode::Managed, VaultKey::from_bytes(*key.expose()))),
+        (Access::Managed { .. }, Some(_)) => {
+            let message = "a passphrase was given, but the server says that this vault is not sealed";
+            Err(ClientError::Usage(message.to_owned()))
+        }
+        (Access::Sealed { .. }, None) => {
+            Err(ClientError::Usage("this vault is sealed, and its passphrase was not given".to_owned()))
+        }
+        (Access::Sealed { slots }, Some(passphrase)) => {
+            let slots: Vec<KeySlot> = slots.iter().map(|slot| KeySlot::from_bytes(slot.to_vec())).collect();
+            let key = KeySlot::open_any(&slots, opened.vault, Unlock::Passphrase(passphrase.expose()));
+            Ok((Mode::Sealed, key.map_err(|source| ClientError::Locked { source })?))
+        }
     }
 }
 

@@ -1,32 +1,41 @@
-//! What a hot file looked like last time: its pieces, and signatures of its chunks, so that the next change of it can be
-//! found without asking the server.
+//! What a hot file looked like last time: its pieces, how its chunks came to the server, and signatures, so that the next
+//! change of it can be found without asking the server.
 //!
 //! One file per backed-up file, replaced as a whole, least recently written ones deleted first. The cache may vanish or be
-//! damaged at any time: then signatures are fetched, and nothing else happens. Layout: `docs/formats.md`.
+//! damaged at any time. In a managed vault signatures are fetched then. A sealed vault's server has none to give: chunks
+//! that change are sent whole then. Every signature carries a tag made with the vault's key, for nobody checks the deltas
+//! of a sealed vault before they are relied on. Layout: `docs/formats.md`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use delta_core::{Limits, Signature, SignatureParams};
-use object::{ObjectId, VaultId};
-use vault::{Content, Piece};
+use delta_core::{BlockLen, Limits, Signature};
+use object::{BASIS_COUNT_MAX, ObjectId, VaultId};
+use vault::{Content, Keys, Mode, Piece, SignatureLevel, SignatureTag};
 
+use crate::config::ensure_private;
+use crate::outward::outward;
 use crate::random::random;
 
-const MAGIC: &[u8; 8] = b"DBSIGS\0\x01";
+const MAGIC: &[u8; 8] = b"DBSIGS\0\x02";
 const HEADER_LEN: usize = 8 + 1 + 32;
-/// offset u64, length u64, has_id u8, id 32, signature_len u32.
-const RECORD_LEN: usize = 8 + 8 + 1 + 32 + 4;
+const RECORD_HOLE: u8 = 0;
+const RECORD_CHUNK: u8 = 1;
+const RECORD_SIGNATURE: u8 = 2;
 const SIGNATURE_LEN_MAX: usize = 1 << 20;
+/// Longest file there can be, in bytes.
+const FILE_LEN_MAX: u64 = i64::MAX as u64;
 /// All files together; the oldest go first.
 const CACHE_BYTES_MAX: u64 = 1 << 30;
 /// Pieces read of one file; a longer one is not worth its memory here.
 const PIECE_COUNT_MAX: usize = 1 << 20;
+/// Signatures read of one file: those of its chunks, or of what they stand on.
+const SIGNATURE_COUNT_MAX: usize = 2 * PIECE_COUNT_MAX;
 
 /// The folder of all signature files of one vault and chain.
 #[derive(Clone, Debug)]
@@ -54,13 +63,20 @@ impl SignatureCache {
     /// # Errors
     /// When the folder cannot be written.
     pub(crate) fn write(&self, path: &[u8]) -> io::Result<FileMemoryWriter> {
-        fs::create_dir_all(&self.folder)?;
+        ensure_private(&self.folder)?;
         let attempt = u64::from_le_bytes(random());
         let temporary = self.file_name(path, &format!("new-{attempt:016x}"));
         let mut out = BufWriter::new(File::create(&temporary)?);
         out.write_all(&[0; HEADER_LEN])?;
         let path = self.file_name(path, "sig");
-        Ok(FileMemoryWriter { temporary, path, out: Mutex::new(Some(Ok(out))) })
+        let unfinished = Unfinished { out: Ok(out), signatures: HashSet::new() };
+        Ok(FileMemoryWriter { temporary, path, unfinished: Mutex::new(Some(unfinished)) })
+    }
+
+    /// Forgets the file at `path`: what is remembered of it has turned out wrong.
+    pub(crate) fn forget(&self, path: &[u8]) {
+        // What cannot be deleted is wrong again next time, and forgotten then.
+        let _ = fs::remove_file(self.file_name(path, "sig"));
     }
 
     /// Deletes the oldest files until all together stay within the bound.
@@ -93,21 +109,86 @@ impl SignatureCache {
     }
 }
 
+/// A chunk of a file's last version, or one that such a chunk stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BasisChunk {
+    pub(crate) id: ObjectId,
+    pub(crate) len: u32,
+    /// Where in its version of the file it starts.
+    pub(crate) offset: u64,
+}
+
+/// How a chunk is stored, as far as this client knows: which deltas can be made against it follows from that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Whole, if its signature is remembered. Nobody here knows, if it is not.
+    Plain,
+    /// As a delta against these chunks, which are stored whole.
+    Delta { bases: Vec<ObjectId> },
+}
+
+/// A signature as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptSignature {
+    /// Of which chunk, and where in the file its blocks were laid out.
+    pub(crate) chunk: BasisChunk,
+    pub(crate) block_len: BlockLen,
+    pub(crate) tag: SignatureTag,
+    pub(crate) encoded: Vec<u8>,
+}
+
+impl KeptSignature {
+    /// Computes what is kept of the chunk `id` of these bytes.
+    pub(crate) fn compute(
+        keys: &Keys,
+        mode: Mode,
+        level: SignatureLevel,
+        (id, offset): (ObjectId, u64),
+        bytes: &[u8],
+    ) -> Self {
+        let params = mode.params(level, offset);
+        let signature = Signature::compute(bytes, params, keys.hash_key()).expect("chunks are at most 4 MiB");
+        let mut encoded = Vec::new();
+        signature.encode(&mut encoded);
+        let chunk = BasisChunk { id, len: signature.basis_len(), offset };
+        Self { chunk, block_len: level.block_len(), tag: keys.signature_tag(&id, &encoded), encoded }
+    }
+
+    /// Whether blocks laid out from `offset` would be the same ones.
+    pub(crate) fn is_laid_out_for(&self, mode: Mode, offset: u64) -> bool {
+        let level = SignatureLevel::Coarse(self.block_len);
+        mode.params(level, self.chunk.offset) == mode.params(mode.cached_level(), offset)
+    }
+}
+
+/// Where a signature is in the file.
+#[derive(Clone, Copy, Debug)]
+struct SignaturePlace {
+    chunk: BasisChunk,
+    block_len: BlockLen,
+    tag: SignatureTag,
+    at: u64,
+    len: u32,
+}
+
 /// The last version of a file, as far as it is remembered.
 #[derive(Debug)]
 pub(crate) struct RememberedFile {
     file: File,
     content: Content,
     pieces: Vec<(u64, Piece)>,
-    /// Where each chunk's signature is: offset and length.
-    signatures: HashMap<ObjectId, (u64, u32)>,
+    deltas: HashMap<ObjectId, Form>,
+    signatures: HashMap<ObjectId, SignaturePlace>,
+    /// The chunks whose signatures there are, by their offset.
+    bases: Vec<BasisChunk>,
 }
 
 impl RememberedFile {
     fn open(path: &Path) -> Option<Self> {
         let file = File::open(path).ok()?;
-        let mut header = [0; HEADER_LEN];
-        file.read_exact_at(&mut header, 0).ok()?;
+        let file_len = file.metadata().ok()?.len();
+        let mut records = Records { file: BufReader::new(&file), at: 0 };
+        let header: [u8; HEADER_LEN] = records.array()?;
         let rest = header.strip_prefix(MAGIC)?;
         let id = ObjectId::from_bytes(*rest[1..].first_chunk()?);
         let content = match rest[0] {
@@ -115,30 +196,26 @@ impl RememberedFile {
             2 => Content::List(id),
             _ => return None,
         };
-        let file_len = file.metadata().ok()?.len();
-        let mut pieces = Vec::new();
-        let mut signatures = HashMap::new();
-        let mut at = HEADER_LEN as u64;
-        while at < file_len {
-            let mut record = [0; RECORD_LEN];
-            file.read_exact_at(&mut record, at).ok()?;
-            at += RECORD_LEN as u64;
-            let offset = u64::from_le_bytes(*record.first_chunk()?);
-            let len = u64::from_le_bytes(*record[8..].first_chunk()?);
-            let id = ObjectId::from_bytes(*record[17..].first_chunk()?);
-            let signature_len = u32::from_le_bytes(*record[49..].first_chunk()?);
-            if len == 0 || pieces.len() == PIECE_COUNT_MAX || signature_len as usize > SIGNATURE_LEN_MAX {
+        let (mut pieces, mut deltas, mut signatures) = (Vec::new(), HashMap::new(), HashMap::new());
+        while records.at < file_len {
+            match records.record()? {
+                CacheRecord::Hole { offset, len } => pieces.push((offset, Piece::Hole { len })),
+                CacheRecord::Chunk { offset, len, id, form } => {
+                    pieces.push((offset, Piece::Chunk { len, id }));
+                    if form != Form::Plain {
+                        deltas.insert(id, form);
+                    }
+                }
+                CacheRecord::Signature(place) => drop(signatures.insert(place.chunk.id, place)),
+            }
+            if pieces.len() > PIECE_COUNT_MAX || signatures.len() > SIGNATURE_COUNT_MAX || records.at > file_len {
                 return None;
             }
-            let piece = if record[16] == 1 { Piece::Chunk { len, id } } else { Piece::Hole { len } };
-            pieces.push((offset, piece));
-            if signature_len > 0 {
-                signatures.insert(id, (at, signature_len));
-            }
-            at += u64::from(signature_len);
         }
         pieces.sort_unstable_by_key(|(offset, _)| *offset);
-        Some(Self { file, content, pieces, signatures })
+        let mut bases: Vec<BasisChunk> = signatures.values().map(|place| place.chunk).collect();
+        bases.sort_unstable_by_key(|basis| basis.offset);
+        Some(Self { file, content, pieces, deltas, signatures, bases })
     }
 
     /// Which version it is.
@@ -151,18 +228,122 @@ impl RememberedFile {
         &self.pieces
     }
 
-    /// The signature of one of its chunks, if it was made with these parameters.
-    pub(crate) fn signature(&self, chunk: &ObjectId, len: u32, params: SignatureParams) -> Option<Signature> {
-        let encoded = self.encoded_signature(chunk)?;
-        Signature::decode(&encoded, params, len, &Limits::default()).ok()
+    /// Forgets the signatures of those chunks of which `held` says that they are not there; it is asked about all
+    /// at once.
+    pub(crate) fn keep_held<E>(&mut self, held: impl FnOnce(&[ObjectId]) -> Result<Vec<bool>, E>) -> Result<(), E> {
+        let ids: Vec<ObjectId> = self.bases.iter().map(|basis| basis.id).collect();
+        for (id, is_held) in ids.iter().zip(held(&ids)?) {
+            if !is_held {
+                self.signatures.remove(id);
+            }
+        }
+        self.bases.retain(|basis| self.signatures.contains_key(&basis.id));
+        Ok(())
+    }
+
+    /// How a chunk is stored.
+    pub(crate) fn form(&self, chunk: &ObjectId) -> Form {
+        self.deltas.get(chunk).cloned().unwrap_or(Form::Plain)
+    }
+
+    /// Chunks whose signatures are remembered, those first that stand nearest to `offset`; at most `count`.
+    pub(crate) fn bases_around(&self, offset: u64, count: usize) -> impl Iterator<Item = &BasisChunk> {
+        let center = self.bases.partition_point(|basis| basis.offset <= offset).saturating_sub(1);
+        outward(center, self.bases.len()).take(count).map(|index| &self.bases[index])
+    }
+
+    /// The chunks whose signatures are remembered and that a chunk is stored as: itself, or what its delta stands on.
+    pub(crate) fn bases_of(&self, chunk: &ObjectId) -> Vec<BasisChunk> {
+        let known = |id: &ObjectId| self.signatures.get(id).map(|place| place.chunk);
+        match self.deltas.get(chunk) {
+            Some(Form::Delta { bases }) => bases.iter().filter_map(known).collect(),
+            _ => known(chunk).into_iter().collect(),
+        }
+    }
+
+    /// The signature of a chunk, if it was made with the vault's key and in its mode.
+    pub(crate) fn signature(&self, keys: &Keys, mode: Mode, chunk: &ObjectId) -> Option<Signature> {
+        let kept = self.kept_signature(keys, chunk)?;
+        let params = mode.params(SignatureLevel::Coarse(kept.block_len), kept.chunk.offset);
+        Signature::decode(&kept.encoded, params, kept.chunk.len, &Limits::default()).ok()
     }
 
     /// The same as it was written, to be written again.
-    pub(crate) fn encoded_signature(&self, chunk: &ObjectId) -> Option<Vec<u8>> {
-        let (offset, len) = *self.signatures.get(chunk)?;
+    pub(crate) fn kept_signature(&self, keys: &Keys, chunk: &ObjectId) -> Option<KeptSignature> {
+        let SignaturePlace { chunk, block_len, tag, at, len } = *self.signatures.get(chunk)?;
         let mut encoded = vec![0; len as usize];
-        self.file.read_exact_at(&mut encoded, offset).ok()?;
-        Some(encoded)
+        self.file.read_exact_at(&mut encoded, at).ok()?;
+        (keys.signature_tag(&chunk.id, &encoded) == tag).then_some(KeptSignature { chunk, block_len, tag, encoded })
+    }
+}
+
+/// One record of the file, but for the signature itself.
+enum CacheRecord {
+    Hole { offset: u64, len: u64 },
+    Chunk { offset: u64, len: u64, id: ObjectId, form: Form },
+    Signature(SignaturePlace),
+}
+
+/// Reads records one after the other.
+struct Records<'f> {
+    file: BufReader<&'f File>,
+    at: u64,
+}
+
+impl Records<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.file.read_exact(&mut bytes).ok()?;
+        self.at += N as u64;
+        Some(bytes)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn short_number(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn id(&mut self) -> Option<ObjectId> {
+        self.array().map(ObjectId::from_bytes)
+    }
+
+    /// The next record; `None` when there is no sound one.
+    fn record(&mut self) -> Option<CacheRecord> {
+        let [kind] = self.array()?;
+        // No file is longer; what adds offsets and lengths may rely on it.
+        let offset = self.number().filter(|offset| *offset <= FILE_LEN_MAX)?;
+        match kind {
+            RECORD_HOLE => {
+                let len = self.number().filter(|len| *len > 0 && *len <= FILE_LEN_MAX - offset)?;
+                Some(CacheRecord::Hole { offset, len })
+            }
+            RECORD_CHUNK => {
+                let (len, id) = (self.short_number().filter(|len| *len > 0)?, self.id()?);
+                let [basis_count] = self.array()?;
+                if usize::from(basis_count) > BASIS_COUNT_MAX {
+                    return None;
+                }
+                let bases: Option<Vec<ObjectId>> = (0..basis_count).map(|_| self.id()).collect();
+                let bases = bases?;
+                let form = if bases.is_empty() { Form::Plain } else { Form::Delta { bases } };
+                Some(CacheRecord::Chunk { offset, len: u64::from(len), id, form })
+            }
+            RECORD_SIGNATURE => {
+                let (chunk_len, id) = (self.short_number()?, self.id()?);
+                let block_len = self.short_number().and_then(BlockLen::new)?;
+                let tag = self.array()?;
+                let len = self.short_number().filter(|len| *len as usize <= SIGNATURE_LEN_MAX)?;
+                let chunk = BasisChunk { id, len: chunk_len, offset };
+                let place = SignaturePlace { chunk, block_len, tag, at: self.at, len };
+                self.file.seek_relative(i64::from(len)).ok()?;
+                self.at += u64::from(len);
+                Some(CacheRecord::Signature(place))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -172,32 +353,82 @@ pub(crate) struct FileMemoryWriter {
     temporary: PathBuf,
     path: PathBuf,
     /// `None` once it is finished.
-    out: Mutex<Option<io::Result<BufWriter<File>>>>,
+    unfinished: Mutex<Option<Unfinished>>,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    /// A cache that cannot be written is none: the failure is kept until the file is finished.
+    out: io::Result<BufWriter<File>>,
+    /// Whose signatures are in it.
+    signatures: HashSet<ObjectId>,
+}
+
+impl Unfinished {
+    fn write(&mut self, record: &[u8]) {
+        if let Ok(file) = &mut self.out
+            && let Err(error) = file.write_all(record)
+        {
+            self.out = Err(error);
+        }
+    }
 }
 
 impl FileMemoryWriter {
-    /// Adds a piece at `offset` of the file, with its chunk's encoded signature if there is one.
-    pub(crate) fn add(&self, offset: u64, piece: Piece, signature: Option<&[u8]>) {
-        let signature = signature.filter(|encoded| encoded.len() <= SIGNATURE_LEN_MAX).unwrap_or_default();
-        let mut record = Vec::with_capacity(RECORD_LEN);
+    /// Adds a hole.
+    pub(crate) fn add_hole(&self, offset: u64, len: u64) {
+        let mut record = vec![RECORD_HOLE];
         record.extend_from_slice(&offset.to_le_bytes());
-        record.extend_from_slice(&piece.span_len().to_le_bytes());
-        match piece {
-            Piece::Chunk { id, .. } => {
-                record.push(1);
-                record.extend_from_slice(id.as_bytes());
-            }
-            Piece::Hole { .. } => record.extend_from_slice(&[0; 33]),
-        }
-        record.extend_from_slice(&u32::try_from(signature.len()).expect("limited above").to_le_bytes());
-        let mut out = self.out.lock().expect("nobody panics with it");
-        let Some(Ok(file)) = &mut *out else {
+        record.extend_from_slice(&len.to_le_bytes());
+        self.with_unfinished(|unfinished| unfinished.write(&record));
+    }
+
+    /// Adds a chunk, and how it is stored.
+    pub(crate) fn add_chunk(&self, chunk: BasisChunk, form: &Form) {
+        let bases = match form {
+            Form::Plain => &[][..],
+            Form::Delta { bases } => bases,
+        };
+        let mut record = vec![RECORD_CHUNK];
+        record.extend_from_slice(&chunk.offset.to_le_bytes());
+        record.extend_from_slice(&chunk.len.to_le_bytes());
+        record.extend_from_slice(chunk.id.as_bytes());
+        record.push(u8::try_from(bases.len()).expect("a delta has at most eight bases"));
+        record.extend(bases.iter().flat_map(|basis| *basis.as_bytes()));
+        self.with_unfinished(|unfinished| unfinished.write(&record));
+    }
+
+    /// Whether a chunk's signature is in it.
+    pub(crate) fn has_signature(&self, chunk: &ObjectId) -> bool {
+        let unfinished = self.unfinished.lock().expect("nobody panics with it");
+        unfinished.as_ref().is_some_and(|unfinished| unfinished.signatures.contains(chunk))
+    }
+
+    /// Adds a signature, unless it is there.
+    pub(crate) fn add_signature(&self, kept: &KeptSignature) {
+        let KeptSignature { chunk, block_len, tag, encoded } = kept;
+        let Some(len) = u32::try_from(encoded.len()).ok().filter(|len| *len as usize <= SIGNATURE_LEN_MAX) else {
             return;
         };
-        let written = file.write_all(&record).and_then(|()| file.write_all(signature));
-        // A cache that cannot be written is none: the failure is kept until the file is finished.
-        if let Err(error) = written {
-            *out = Some(Err(error));
+        let mut record = Vec::with_capacity(128 + encoded.len());
+        record.push(RECORD_SIGNATURE);
+        record.extend_from_slice(&chunk.offset.to_le_bytes());
+        record.extend_from_slice(&chunk.len.to_le_bytes());
+        record.extend_from_slice(chunk.id.as_bytes());
+        record.extend_from_slice(&block_len.bytes().to_le_bytes());
+        record.extend_from_slice(tag);
+        record.extend_from_slice(&len.to_le_bytes());
+        record.extend_from_slice(encoded);
+        self.with_unfinished(|unfinished| {
+            if unfinished.signatures.insert(chunk.id) {
+                unfinished.write(&record);
+            }
+        });
+    }
+
+    fn with_unfinished(&self, add: impl FnOnce(&mut Unfinished)) {
+        if let Some(unfinished) = &mut *self.unfinished.lock().expect("nobody panics with it") {
+            add(unfinished);
         }
     }
 
@@ -211,8 +442,8 @@ impl FileMemoryWriter {
             Content::Chunk(id) => (1, id),
             Content::List(id) => (2, id),
         };
-        let out = self.out.lock().expect("nobody panics with it").take().expect("finished once")?;
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let unfinished = self.unfinished.lock().expect("nobody panics with it").take().expect("finished once");
+        let file = unfinished.out?.into_inner().map_err(io::IntoInnerError::into_error)?;
         let mut header = MAGIC.to_vec();
         header.push(tag);
         header.extend_from_slice(id.as_bytes());
@@ -230,7 +461,7 @@ impl Drop for FileMemoryWriter {
 
 #[cfg(test)]
 mod tests {
-    use delta_core::{BlockLen, HashKey, StrongKind};
+    use vault::VaultKey;
 
     use super::*;
 
@@ -238,50 +469,104 @@ mod tests {
         SignatureCache::new(folder, VaultId::from_bytes([1; 16]), "chain")
     }
 
-    #[test]
-    fn what_is_written_is_remembered() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = cache(folder.path());
-        let key = HashKey::from_secret(&[3; 32]);
-        let params = SignatureParams::on_page_grid(BlockLen::CACHED, StrongKind::COARSE, 0);
-        let bytes: Vec<u8> = (0..100_000u32).map(|i| i.to_le_bytes()[0]).collect();
-        let signature = Signature::compute(&bytes, params, &key).unwrap();
-        let mut encoded = Vec::new();
-        signature.encode(&mut encoded);
-        let (first, second) = (ObjectId::from_bytes([1; 32]), ObjectId::from_bytes([2; 32]));
-        let list = Content::List(ObjectId::from_bytes([9; 32]));
+    fn keys() -> Keys {
+        Keys::new(&VaultKey::from_bytes([3; 32]))
+    }
 
-        let writer = cache.write(b"/a/file").unwrap();
-        writer.add(100_000 + 4096, Piece::Chunk { len: 5, id: second }, None);
-        writer.add(100_000, Piece::Hole { len: 4096 }, None);
-        writer.add(0, Piece::Chunk { len: 100_000, id: first }, Some(&encoded));
-        writer.finish(list).unwrap();
+    fn id(name: u8) -> ObjectId {
+        ObjectId::from_bytes([name; 32])
+    }
 
-        let read = cache.read(b"/a/file").unwrap();
-        assert_eq!(read.content(), list);
-        let offsets: Vec<u64> = read.pieces().iter().map(|(offset, _)| *offset).collect();
-        assert_eq!(offsets, [0, 100_000, 104_096]);
-        assert_eq!(read.signature(&first, 100_000, params), Some(signature));
-        assert_eq!(read.signature(&second, 5, params), None);
-        assert!(cache.read(b"/another").is_none());
+    fn kept(keys: &Keys, mode: Mode, place: (ObjectId, u64), len: u32) -> KeptSignature {
+        let bytes: Vec<u8> = (0..len).map(|i| i.to_le_bytes()[0]).collect();
+        KeptSignature::compute(keys, mode, mode.cached_level(), place, &bytes)
     }
 
     #[test]
+    fn what_is_written_is_remembered() {
+        for mode in [Mode::Managed, Mode::Sealed] {
+            let folder = tempfile::tempdir().unwrap();
+            let (cache, keys) = (cache(folder.path()), keys());
+            let whole = kept(&keys, mode, (id(1), 0), 100_000);
+            let old = kept(&keys, mode, (id(7), 99_000), 50_000);
+            let delta = Form::Delta { bases: vec![id(1), id(7)] };
+            let chunk = |name, offset, len| BasisChunk { id: id(name), len, offset };
+
+            let writer = cache.write(b"/a/file").unwrap();
+            writer.add_chunk(chunk(2, 104_096, 5), &delta);
+            writer.add_hole(100_000, 4096);
+            writer.add_signature(&old);
+            writer.add_chunk(chunk(1, 0, 100_000), &Form::Plain);
+            writer.add_signature(&whole);
+            writer.add_signature(&whole);
+            writer.add_chunk(chunk(3, 104_101, 9), &Form::Plain);
+            writer.finish(Content::List(id(9))).unwrap();
+
+            let read = cache.read(b"/a/file").unwrap();
+            assert_eq!(read.content(), Content::List(id(9)));
+            let offsets: Vec<u64> = read.pieces().iter().map(|(offset, _)| *offset).collect();
+            assert_eq!(offsets, [0, 100_000, 104_096, 104_101]);
+            assert_eq!(read.kept_signature(&keys, &id(1)), Some(whole.clone()));
+            assert_eq!(read.signature(&keys, mode, &id(7)).unwrap().basis_len(), 50_000);
+            assert_eq!((read.form(&id(1)), read.form(&id(2)), read.form(&id(3))), (Form::Plain, delta, Form::Plain));
+            assert_eq!(read.bases_of(&id(1)), [whole.chunk]);
+            assert_eq!(read.bases_of(&id(2)), [whole.chunk, old.chunk]);
+            assert_eq!(read.bases_of(&id(3)), [], "nobody knows how it is stored");
+            assert_eq!(read.bases_around(90_000, 9).collect::<Vec<_>>(), [&whole.chunk, &old.chunk]);
+            assert_eq!(read.bases_around(1 << 40, 1).collect::<Vec<_>>(), [&old.chunk]);
+            let mut read = read;
+            read.keep_held(|ids| Ok::<_, ()>(ids.iter().map(|asked| *asked != id(7)).collect())).unwrap();
+            assert_eq!(read.bases_of(&id(2)), [whole.chunk]);
+            assert!(cache.read(b"/another").is_none());
+            cache.forget(b"/a/file");
+            assert!(cache.read(b"/a/file").is_none());
+        }
+    }
+
+    /// Any damage ends in forgetting, never in another signature.
+    #[test]
     fn damage_is_forgetting() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = cache(folder.path());
+        let (cache, keys, mode) = (cache(folder.path()), keys(), Mode::Sealed);
+        let kept = kept(&keys, mode, (id(1), 0), 5000);
         let writer = cache.write(b"x").unwrap();
-        let id = ObjectId::from_bytes([1; 32]);
-        writer.add(0, Piece::Chunk { len: 5, id }, Some(b"not a signature"));
-        writer.finish(Content::Chunk(id)).unwrap();
+        writer.add_chunk(kept.chunk, &Form::Plain);
+        writer.add_signature(&kept);
+        writer.finish(Content::Chunk(id(1))).unwrap();
+        let sound = cache.read(b"x").unwrap().signature(&keys, mode, &id(1));
+        assert!(sound.is_some());
         let path = cache.file_name(b"x", "sig");
         let whole = fs::read(&path).unwrap();
-        for len in 0..=whole.len() {
-            fs::write(&path, &whole[..len]).unwrap();
-            if let Some(read) = cache.read(b"x") {
-                let params = SignatureParams::on_page_grid(BlockLen::CACHED, StrongKind::COARSE, 0);
-                assert_eq!(read.signature(&id, 5, params), None);
+        let check = |damaged: &[u8]| {
+            fs::write(&path, damaged).unwrap();
+            let Some(read) = cache.read(b"x") else { return };
+            assert!(read.pieces().iter().all(|(offset, _)| *offset <= FILE_LEN_MAX));
+            let signature = read.signature(&keys, mode, &id(1));
+            assert!(signature.is_none() || signature == sound);
+        };
+        for len in 0..whole.len() {
+            check(&whole[..len]);
+        }
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            for bit in [0x10, 0x80] {
+                damaged[at] ^= bit;
+                check(&damaged);
             }
         }
+    }
+
+    #[test]
+    fn another_vaults_signature_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path());
+        let others = Keys::new(&VaultKey::from_bytes([4; 32]));
+        let writer = cache.write(b"x").unwrap();
+        writer.add_signature(&kept(&others, Mode::Sealed, (id(1), 0), 5000));
+        writer.finish(Content::Chunk(id(1))).unwrap();
+        let read = cache.read(b"x").unwrap();
+        assert!(read.signature(&others, Mode::Sealed, &id(1)).is_some());
+        assert_eq!(read.signature(&keys(), Mode::Sealed, &id(1)), None);
+        assert_eq!(read.signature(&others, Mode::Managed, &id(1)), None, "made for another mode");
     }
 }

@@ -99,9 +99,9 @@ fn ceilings(criterion: &mut Criterion) {
 
 fn signature(criterion: &mut Criterion) {
     let mut group = group(criterion, "signature");
-    let basis = random_bytes(1, LEN);
+    let (basis, key) = (random_bytes(1, LEN), key());
     for (level, params) in levels() {
-        group.bench_function(level, |bencher| bencher.iter(|| Signature::compute(black_box(&basis), params, &key())));
+        group.bench_function(level, |bencher| bencher.iter(|| Signature::compute(black_box(&basis), params, &key)));
         group.bench_function(format!("{level}/fast_rsync"), |bencher| {
             bencher.iter(|| fast_rsync_signature(black_box(&basis), params));
         });
@@ -189,6 +189,13 @@ fn rebuild(criterion: &mut Criterion) {
                 out.clear();
                 let delta = Delta::decode(black_box(&encoded), &basis_lens, &Limits::default()).expect("just encoded");
                 apply(&[&basis], &delta, LEN, &mut out)
+            });
+        });
+        // Beside each, since both move with what else the memory is doing.
+        group.bench_function(format!("{name}/memcpy"), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                out.extend_from_slice(black_box(&target));
             });
         });
     }

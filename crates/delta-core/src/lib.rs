@@ -8,7 +8,28 @@
 //!   **cells** of a finer level that somebody asked for;
 //! - a [`Matcher`] finds blocks of several bases in a target and makes an [`OpList`]: copies and literals;
 //! - an [`ExactMatcher`] does the same to the byte, for the side that has bases and target;
-//! - a [`Delta`] is an encoded op list with the bytes of its literals; [`apply`] turns it into the target again.
+//! - a [`Delta`] is an encoded op list with the bytes of its literals; [`apply()`] turns it into the target again.
+//!
+//! What always holds:
+//!
+//! - an [`OpList`] covers its target once and in order; what a matcher finds encodes to at most 16 bytes more than the
+//!   target;
+//! - [`apply()`] makes exactly as many bytes as the target has, or none. They are the target's after an
+//!   [`ExactMatcher`], and after a [`Matcher`] unless a hash matched falsely, which a content id shows;
+//! - [`Matcher::refine`] leaves every copy as it is, so literals only shrink;
+//! - results depend on arguments alone: not on how bytes arrived, on earlier calls, or on the CPU;
+//! - decoders accept what the encoders write, byte for byte, and nothing else.
+//!
+//! Work is linear in the target whatever the data is. Data that makes a plain matcher slow costs bytes instead:
+//!
+//! | data | what bounds the work of a [`Matcher`] |
+//! |---|---|
+//! | one byte, or one page, repeated | equal blocks are kept once, and after a match the next block is tried first: one copy |
+//! | windows that nearly equal a block, such as zeros with a one here and there | the window rolls at its usual speed: all literal |
+//! | words whose windows collide in every polynomial hash (Thue-Morse) | 16 different blocks are kept per weak hash; after 32 windows in vain it is not looked up again |
+//! | signatures made to crowd the index | 32 slots are looked at per weak hash |
+//! | ever new windows that match in vain | a budget for strong hashes of 4 times the target and 256 KiB; then only blocks that continue a copy are tried, and [`MatchStats::gave_up`] says so |
+//! | deltas of very many copies | [`copy_count_max`] |
 //!
 //! The whole path of a changed chunk, with two levels of signature:
 //!

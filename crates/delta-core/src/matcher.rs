@@ -193,7 +193,8 @@ impl Matcher {
     /// Replaces `ops` by copies of blocks of `bases`, as many as were found in `target`, and literals.
     ///
     /// Cost: where blocks follow each other as in their basis, one strong hash over the target; elsewhere one step
-    /// of the rolling hash and one bit of a bitmap per byte.
+    /// of the rolling hash and one word of a filter per byte. Linear for any data; [`MatchStats::gave_up`] says when
+    /// that cost matches.
     ///
     /// # Errors
     /// [`MatchError::TargetTooLong`] past [`LEN_MAX`].

@@ -50,7 +50,8 @@ impl Describer {
 
     /// Describes a directory; `stat` is its [`HostDir::own_stat`].
     pub fn directory(&mut self, dir: &HostDir, stat: &Stat) -> Described {
-        self.describe(stat, &XattrTarget::Open(dir.fd()), || dir.host_path().clone())
+        let target = if dir.is_passage() { XattrTarget::node(dir.fd()) } else { XattrTarget::Open(dir.fd()) };
+        self.describe(stat, &target, || dir.host_path().clone())
     }
 
     /// Describes anything that has no content: a symbolic link, a pipe, a socket, a device.

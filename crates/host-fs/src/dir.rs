@@ -13,7 +13,8 @@ use crate::name::Name;
 use crate::path::HostPath;
 use crate::stat::{Identity, Stat};
 
-const OPEN_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+pub(crate) const OPEN_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const PASS_DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A directory held open for reading.
 ///
@@ -25,6 +26,8 @@ pub struct HostDir {
     path: HostPath,
     quiet: Quiet,
     was_listed: bool,
+    /// Opened to get further down only: it cannot be listed.
+    is_passage: bool,
 }
 
 /// What is kept of a [`HostDir`] that was closed to save descriptors: enough to know it again.
@@ -32,6 +35,7 @@ pub struct HostDir {
 pub struct ParkedHostDir {
     identity: Identity,
     path_len: usize,
+    is_passage: bool,
 }
 
 impl HostDir {
@@ -44,7 +48,7 @@ impl HostDir {
         let quiet = Quiet::default();
         let fd = quiet.open(CWD, path.as_os_str().as_encoded_bytes(), OPEN_DIR);
         let fd = fd.map_err(|errno| HostError::os("open directory", host_path.clone(), errno))?;
-        Ok(Self { fd, path: host_path, quiet, was_listed: false })
+        Ok(Self { fd, path: host_path, quiet, was_listed: false, is_passage: false })
     }
 
     /// Opens a directory in this one.
@@ -54,9 +58,25 @@ impl HostDir {
     pub fn open_child(&self, name: Name<'_>) -> Result<Self, HostError> {
         let quiet = self.quiet.clone();
         match quiet.open(self.fd.as_fd(), name.as_bytes(), OPEN_DIR | OFlags::NOFOLLOW) {
-            Ok(fd) => Ok(Self { fd, path: self.path.join(name), quiet, was_listed: false }),
+            Ok(fd) => Ok(Self { fd, path: self.path.join(name), quiet, was_listed: false, is_passage: false }),
             Err(errno) => Err(HostError::os("open directory", self.path.join(name), errno)),
         }
+    }
+
+    /// Opens a directory in this one to get to what is below it by name. That works where listing is not allowed, as in
+    /// `/home` on many machines, and then the directory cannot be listed.
+    ///
+    /// # Errors
+    /// As for [`open_child`](Self::open_child).
+    pub fn open_passage(&self, name: Name<'_>) -> Result<Self, HostError> {
+        match self.open_child(name) {
+            Err(error) if error.kind() == HostErrorKind::NotAllowed => {}
+            outcome => return outcome,
+        }
+        let quiet = self.quiet.clone();
+        let fd = retry_on_intr(|| openat(&self.fd, name.as_bytes(), PASS_DIR | OFlags::NOFOLLOW, Mode::empty()));
+        let fd = fd.map_err(|errno| HostError::os("open directory", self.path.join(name), errno))?;
+        Ok(Self { fd, path: self.path.join(name), quiet, was_listed: false, is_passage: true })
     }
 
     /// Replaces what is in `listing` by the names of this directory.
@@ -101,6 +121,10 @@ impl HostDir {
         self.path.join(name)
     }
 
+    pub(crate) fn is_passage(&self) -> bool {
+        self.is_passage
+    }
+
     pub(crate) fn host_path(&self) -> &HostPath {
         &self.path
     }
@@ -110,13 +134,16 @@ impl HostDir {
     }
 
     pub(crate) fn parked(&self) -> Result<ParkedHostDir, HostError> {
-        Ok(ParkedHostDir { identity: self.own_stat()?.identity(), path_len: self.path.len() })
+        let identity = self.own_stat()?.identity();
+        Ok(ParkedHostDir { identity, path_len: self.path.len(), is_passage: self.is_passage })
     }
 
     pub(crate) fn reopen(parked: &ParkedHostDir, child: &Self) -> Result<Self, HostError> {
         let path = child.path.clone().truncated(parked.path_len);
-        let fd = open_parent(child.fd.as_fd(), parked.identity, &path)?;
-        Ok(Self { fd, path, quiet: child.quiet.clone(), was_listed: false })
+        let is_passage = parked.is_passage;
+        let flags = if is_passage { PASS_DIR } else { OPEN_DIR };
+        let fd = open_parent(child.fd.as_fd(), parked.identity, &path, flags)?;
+        Ok(Self { fd, path, quiet: child.quiet.clone(), was_listed: false, is_passage })
     }
 
     fn error(&self, verb: &'static str, errno: Errno) -> HostError {
@@ -164,9 +191,14 @@ pub(crate) fn stat_of(fd: BorrowedFd<'_>) -> Result<Stat, Errno> {
 
 /// Opens the directory above `child`, which must be the one that `identity` tells: `..` leads elsewhere once somebody
 /// has moved `child`.
-pub(crate) fn open_parent(child: BorrowedFd<'_>, identity: Identity, path: &HostPath) -> Result<OwnedFd, HostError> {
+pub(crate) fn open_parent(
+    child: BorrowedFd<'_>,
+    identity: Identity,
+    path: &HostPath,
+    flags: OFlags,
+) -> Result<OwnedFd, HostError> {
     let again = || {
-        let fd = retry_on_intr(|| openat(child, "..", OPEN_DIR | OFlags::NOFOLLOW, Mode::empty()))?;
+        let fd = retry_on_intr(|| openat(child, "..", flags | OFlags::NOFOLLOW, Mode::empty()))?;
         let stat = stat_of(fd.as_fd())?;
         Ok((fd, stat))
     };

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// Bytes of one chunk. Stored whole it has no edges; stored as a delta its edges are the 1 to 4 basis objects.
+    /// Bytes of one chunk. Stored whole it has no edges; stored as a delta its edges are the 1 to 8 basis objects.
     Data = 1,
     /// Lengths of the pieces of one file; edges are the chunks, or lower `List` pages.
     List = 2,

@@ -16,6 +16,7 @@ mod record;
 pub use id::{ObjectId, ParseIdError, VaultId};
 pub use kind::{Codec, Kind, UnknownTag};
 pub use record::{
-    BODY_LEN_MAX, EDGE_COUNT_MAX, Edges, HEAD_LEN_MAX, MEMBER_COUNT_MAX, Member, PLAIN_LEN_MAX, RECORD_FORMAT,
-    RECORD_PREFIX_LEN, Record, RecordError, RecordHead, RecordHeadWriter, RecordLen, Records, SealedRecord,
+    BASIS_COUNT_MAX, BODY_LEN_MAX, EDGE_COUNT_MAX, Edges, HEAD_LEN_MAX, MEMBER_COUNT_MAX, Member, PLAIN_LEN_MAX,
+    RECORD_FORMAT, RECORD_PREFIX_LEN, Record, RecordError, RecordHead, RecordHeadWriter, RecordLen, Records,
+    SealedRecord,
 };

@@ -26,9 +26,11 @@ pub const PLAIN_LEN_MAX: usize = 8 << 20;
 /// Longest body: a body never needs more than its plaintext and a little framing.
 pub const BODY_LEN_MAX: usize = PLAIN_LEN_MAX + 4096;
 
+/// Most basis objects of one delta.
+pub const BASIS_COUNT_MAX: usize = 8;
+
 const MEMBER_PREFIX_LEN: usize = 40;
 const CRC_LEN: usize = 4;
-const DELTA_EDGE_COUNT_MAX: usize = 4;
 
 /// Why bytes are not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -526,8 +528,8 @@ fn check_delta_member(member: &Member<'_>) -> Result<(), RecordError> {
     if member.kind != Kind::Data {
         return Err(RecordError::Rule { rule: "only data is stored as a delta" });
     }
-    if !(1..=DELTA_EDGE_COUNT_MAX).contains(&member.edges.len()) {
-        return Err(RecordError::Rule { rule: "a delta has one to four basis objects" });
+    if !(1..=BASIS_COUNT_MAX).contains(&member.edges.len()) {
+        return Err(RecordError::Rule { rule: "a delta has one to eight basis objects" });
     }
     if member.edges.iter().any(|basis| basis == member.id) {
         return Err(RecordError::Rule { rule: "a delta is not its own basis" });

@@ -7,9 +7,6 @@ use crate::message::{
 };
 use crate::{MessageType, ReplyFault};
 
-/// Most basis objects a delta has, so most further records that one id of a `Fetch` can bring.
-const BASIS_COUNT_MAX: usize = 4;
-
 /// What a request may be answered with, and what has been answered already.
 #[derive(Debug)]
 pub(crate) enum Expected {
@@ -46,7 +43,7 @@ impl Expected {
                 Self::SnapshotsAnswer { before: snapshots.before, limit: snapshots.limit as usize }
             }
             ClientRequest::Fetch(Fetch { ids, with_basis }) => {
-                let records_per_id = if *with_basis { 1 + BASIS_COUNT_MAX } else { 1 };
+                let records_per_id = if *with_basis { 1 + object::BASIS_COUNT_MAX } else { 1 };
                 Self::Objects { id_count: ids.len(), missing_left: ids.len(), records_left: ids.len() * records_per_id }
             }
             ClientRequest::DriveList(list) => Self::DriveList { after: list.after.clone(), limit: list.limit as usize },

@@ -37,7 +37,7 @@ pub(crate) enum BasisForm {
     },
     /// As a delta against these chunks, which are stored whole.
     Delta {
-        /// One to four.
+        /// One to eight.
         bases: Vec<ObjectId>,
     },
 }

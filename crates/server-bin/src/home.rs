@@ -174,6 +174,11 @@ fn open_store(settings: &Settings, is_server: bool) -> Result<Store, Failure> {
             .hint(format!("`backup-server serve --data-dir {dir}` makes one")),
         StoreError::Locked { .. } => Failure::new(FailureKind::InUse, format!("another process is using {dir}"))
             .hint("stop the other server, or give this one a data directory of its own"),
+        error if error.kind() == store::ErrorKind::Damaged => {
+            Failure::new(FailureKind::Integrity, format!("the store in {dir} is damaged"))
+                .because(error)
+                .hint("put the files back from your copy of the data directory")
+        }
         _ => Failure::new(FailureKind::Unavailable, format!("cannot open the store in {dir}")).because(&error),
     })
 }

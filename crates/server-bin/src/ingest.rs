@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use object::{ObjectId, SealedRecord, VaultId};
+use object::{BASIS_COUNT_MAX, ObjectId, SealedRecord, VaultId};
 use store::{StoreError, WriteSession};
 use vault::{
-    BASES_MAX, Basis as EncoderBasis, CompressionLevel, DeltaEncoder, Keys, OpenError, Opened, Opener, PlainObject,
+    Basis as EncoderBasis, CompressionLevel, DeltaEncoder, ExactDelta, Keys, OpenError, Opened, Opener, PlainObject,
     SealError, SealedDelta, Sealer, rebuild,
 };
 
@@ -29,9 +29,24 @@ const SURELY_WORTH_DIVISOR: usize = 8;
 #[derive(Debug)]
 pub(crate) enum Verdict {
     /// Store this: the record as it was sent, or what was made of it.
-    Store(SealedRecord),
+    Store(Stored),
     /// Store nothing: this delta does not make its chunk. The client sends the chunk whole.
     Refuse(ObjectId),
+}
+
+/// What is stored of a record.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    /// A basis that the record needs and that comes before it.
+    pub(crate) supplement: Option<SealedRecord>,
+    /// The record.
+    pub(crate) record: SealedRecord,
+}
+
+impl From<SealedRecord> for Stored {
+    fn from(record: SealedRecord) -> Self {
+        Self { supplement: None, record }
+    }
 }
 
 /// Why the session cannot go on.
@@ -99,7 +114,9 @@ impl Ingest {
             None => take_sealed(session, &self.vault, record),
         };
         match &verdict {
-            Ok(Verdict::Store(record)) if record.view().head().codec().is_delta() => self.metrics.deltas_stored.add(1),
+            Ok(Verdict::Store(stored)) if stored.record.view().head().codec().is_delta() => {
+                self.metrics.deltas_stored.add(1);
+            }
             Ok(Verdict::Refuse(id)) => {
                 self.metrics.deltas_refused.add(1);
                 tracing::debug!(chunk = %id.short(), "delta refused");
@@ -119,7 +136,7 @@ impl ManagedIngest {
         cache: &BasisCache,
     ) -> Result<Verdict, IngestError> {
         match self.opener.open(record.view()).map_err(IngestError::Mismatch)? {
-            Opened::Objects(_) => Ok(Verdict::Store(record)),
+            Opened::Objects(_) => Ok(Verdict::Store(record.into())),
             Opened::Delta(delta) => self.take_delta(session, &delta, cache),
         }
     }
@@ -147,7 +164,7 @@ impl ManagedIngest {
                 return Ok(Verdict::Refuse(delta.id));
             }
         };
-        let mut whole = Vec::with_capacity(BASES_MAX);
+        let mut whole = Vec::with_capacity(BASIS_COUNT_MAX);
         for id in whole_ids(&bases) {
             match reader.chunk(id) {
                 Ok(basis) => whole.push((id, basis)),
@@ -160,21 +177,24 @@ impl ManagedIngest {
     }
 
     /// Seals a chunk as a delta against whole chunks, or whole when that is not worth it.
-    fn reseal(&mut self, chunk: &PlainObject, whole: &[(ObjectId, Arc<Basis>)]) -> Result<SealedRecord, SealError> {
+    fn reseal(&mut self, chunk: &PlainObject, whole: &[(ObjectId, Arc<Basis>)]) -> Result<Stored, SealError> {
         let bases: Vec<EncoderBasis<'_>> =
             whole.iter().map(|(id, basis)| EncoderBasis { id: *id, bytes: &basis.bytes }).collect();
-        let Some(exact) = self.encoder.encode_exact(&bases, &chunk.body) else {
-            return self.sealer.seal(std::slice::from_ref(chunk));
+        let keys = Arc::clone(self.opener.keys());
+        let Some(ExactDelta { delta, supplement }) = self.encoder.encode_exact(&keys, &bases, &chunk.body) else {
+            return Ok(self.sealer.seal(std::slice::from_ref(chunk))?.into());
         };
-        let delta = self.sealer.seal_delta(&chunk.id, chunk.body.len(), &exact.bases, &exact.encoded)?;
-        let delta_len = delta.bytes().len();
+        let record = self.sealer.seal_delta(&chunk.id, chunk.body.len(), &delta.bases, &delta.encoded)?;
+        let supplement = supplement.map(|object| self.sealer.seal(&[object])).transpose()?;
+        let stored_len = record.bytes().len() + supplement.as_ref().map_or(0, |record| record.bytes().len());
+        let as_delta = Stored { supplement, record };
         let guess = whole_len(chunk.body.len(), whole.iter().map(|(_, basis)| &basis.form));
-        if delta_len * SURELY_WORTH_DIVISOR <= guess {
-            return Ok(delta);
+        if stored_len * SURELY_WORTH_DIVISOR <= guess {
+            return Ok(as_delta);
         }
         let sealed_whole = self.sealer.seal(std::slice::from_ref(chunk))?;
-        let is_worth_it = delta_len * WORTH_DIVISOR <= sealed_whole.bytes().len();
-        Ok(if is_worth_it { delta } else { sealed_whole })
+        let is_worth_it = stored_len * WORTH_DIVISOR <= sealed_whole.bytes().len();
+        Ok(if is_worth_it { as_delta } else { sealed_whole.into() })
     }
 }
 
@@ -186,7 +206,7 @@ fn new_sealer(keys: &Keys) -> Result<Sealer, Failure> {
 fn take_sealed(session: &mut WriteSession, vault: &OpenVault, record: SealedRecord) -> Result<Verdict, IngestError> {
     let head = record.view().head();
     if !head.codec().is_delta() {
-        return Ok(Verdict::Store(record));
+        return Ok(Verdict::Store(record.into()));
     }
     let member = head.members().next().expect("a record has a member");
     let id = member.id;
@@ -201,7 +221,7 @@ fn take_sealed(session: &mut WriteSession, vault: &OpenVault, record: SealedReco
             return Ok(Verdict::Refuse(id));
         }
     }
-    Ok(Verdict::Store(record))
+    Ok(Verdict::Store(record.into()))
 }
 
 /// A basis that cannot be had is no reason to end the session: the chunk, sent whole, even heals what is damaged.
@@ -219,16 +239,16 @@ fn is_damage(error: &StoreError) -> bool {
     matches!(error.kind(), store::ErrorKind::Damaged)
 }
 
-/// The whole chunks behind these bases, each once, at most four: those that are whole themselves first.
+/// The whole chunks behind these bases, each once, at most eight: those that are whole themselves first.
 fn whole_ids(bases: &[(ObjectId, Arc<Basis>)]) -> Vec<ObjectId> {
-    let mut ids = Vec::with_capacity(BASES_MAX);
+    let mut ids = Vec::with_capacity(BASIS_COUNT_MAX);
     let direct = bases.iter().filter(|(_, basis)| matches!(basis.form, BasisForm::Whole { .. })).map(|(id, _)| *id);
     let beneath = bases.iter().flat_map(|(_, basis)| match &basis.form {
         BasisForm::Whole { .. } => &[][..],
         BasisForm::Delta { bases } => bases,
     });
     for id in direct.chain(beneath.copied()) {
-        if ids.len() < BASES_MAX && !ids.contains(&id) {
+        if ids.len() < BASIS_COUNT_MAX && !ids.contains(&id) {
             ids.push(id);
         }
     }
@@ -269,7 +289,8 @@ mod tests {
     fn deltas_are_replaced_by_what_they_stand_on() {
         assert_eq!(whole_ids(&[whole(1), whole(2)]), [id(1), id(2)]);
         assert_eq!(whole_ids(&[delta(1, &[2, 3]), whole(4)]), [id(4), id(2), id(3)]);
-        assert_eq!(whole_ids(&[delta(1, &[2]), delta(5, &[2, 6, 7, 8, 9])]), [id(2), id(6), id(7), id(8)]);
+        assert_eq!(whole_ids(&[delta(1, &[2]), delta(5, &[2, 6, 7])]), [id(2), id(6), id(7)]);
+        assert_eq!(whole_ids(&[delta(1, &[2, 3, 4, 5]), delta(6, &[7, 8, 9, 10, 11])]).len(), BASIS_COUNT_MAX);
     }
 
     #[test]

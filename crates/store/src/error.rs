@@ -96,6 +96,10 @@ pub enum ErrorKind {
     Halted,
 }
 
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
 impl StoreError {
     /// What a caller can do about it.
     #[must_use]
@@ -111,6 +115,7 @@ impl StoreError {
             Self::Invalid { .. } | Self::Record(_) => ErrorKind::Invalid,
             Self::Missing { .. } => ErrorKind::Missing,
             Self::Damaged { .. } | Self::Layout { .. } => ErrorKind::Damaged,
+            Self::Catalog(error) if is_damage(error) => ErrorKind::Damaged,
             Self::Catalog(_) | Self::CatalogUnusable { .. } => ErrorKind::Catalog,
             Self::Contended => ErrorKind::Busy,
         }

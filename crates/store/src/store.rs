@@ -19,7 +19,8 @@ use crate::{SessionId, StoreError, StoreId, UnixMs};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StoreOptions {
-    /// A pack is sealed once it is this long. At most 108 MiB; longer is taken as that.
+    /// A pack is sealed once it is this long. At most what leaves room in 128 MiB for one more record
+    /// and the footer; longer is taken as that.
     pub pack_target_bytes: u64,
     /// With less than this free, nothing new is taken in.
     pub min_free_bytes: u64,
@@ -150,7 +151,7 @@ impl Store {
         self.inner.recovery.latch.as_deref()
     }
 
-    /// Why writing has stopped, if so. The process must end (exit code 74) and start again.
+    /// Why writing has stopped, if so. The process must end and start again.
     #[must_use]
     pub fn halted(&self) -> Option<&str> {
         self.inner.catalog.halted()

@@ -3,4 +3,6 @@
 #[cfg(feature = "disk")]
 pub mod disk;
 pub mod mount;
+#[cfg(feature = "process")]
+pub mod process;
 pub mod tree;

@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use delta_core::{ApplyError, Delta, EncodeError, ExactMatcher, Limits, OpList, apply};
-use object::{Kind, ObjectId};
+use object::{BASIS_COUNT_MAX, Kind, ObjectId};
 
 use crate::cut::CHUNK_LEN_MAX;
 use crate::keys::Keys;
 use crate::seal::{PlainObject, SealedDelta};
+use crate::supplement::{Supplemented, take_out};
 
-/// Most basis objects of one delta.
-pub const BASES_MAX: usize = 4;
+/// Most chunks that one delta is matched against: further ones give little, and each has to be read to rebuild it.
+const MATCHED_MAX: usize = 4;
 
 /// Why a delta does not make the chunk its id names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,10 +55,19 @@ pub fn rebuild(keys: &Keys, delta: &SealedDelta, bases: &[&[u8]]) -> Result<Plai
 /// A delta ready to be sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedDelta {
-    /// The basis objects, in the order the delta counts them; 1 to 4.
+    /// The basis objects, in the order the delta counts them; 1 to 8.
     pub bases: Vec<ObjectId>,
     /// The encoded delta.
     pub encoded: Vec<u8>,
+}
+
+/// A delta that is stored as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExactDelta {
+    /// The delta.
+    pub delta: EncodedDelta,
+    /// A basis that has to be stored with it.
+    pub supplement: Option<PlainObject>,
 }
 
 /// A basis that is at hand.
@@ -88,31 +98,54 @@ impl DeltaEncoder {
     /// worth it then is up to the caller, who knows what the target costs whole.
     #[must_use]
     pub fn encode_matched(&self, ops: &OpList, bases: &[(ObjectId, u32)], target: &[u8]) -> Option<EncodedDelta> {
-        let kept = best_slots(ops);
-        if kept.is_empty() {
-            return None;
-        }
+        let kept = best_slots(ops, MATCHED_MAX);
         let ops = ops.keep_slots(&kept);
-        if ops.literal_len() > ops.target_len() / 4 * 3 {
+        if !gives_enough(&ops) {
             return None;
         }
         let kept: Vec<(ObjectId, u32)> = kept.iter().map(|slot| bases[usize::from(*slot)]).collect();
         encode(&ops, &kept, target)
     }
 
-    /// Finds what `target` has in common with at most four whole bases, to the byte: for the side that has them all.
+    /// Finds what `target` has in common with at most eight whole bases, to the byte: for the side that has them all.
     ///
-    /// `None` as in [`encode_matched`](Self::encode_matched).
+    /// Many new bytes go into a supplement: a chunk of its own, which has to be stored whole before the delta, and is
+    /// the last of its bases. `None` as in [`encode_matched`](Self::encode_matched).
     #[must_use]
-    pub fn encode_exact(&mut self, bases: &[Basis<'_>], target: &[u8]) -> Option<EncodedDelta> {
-        let slices: Vec<&[u8]> = bases.iter().take(BASES_MAX).map(|basis| basis.bytes).collect();
+    pub fn encode_exact(&mut self, keys: &Keys, bases: &[Basis<'_>], target: &[u8]) -> Option<ExactDelta> {
+        let bases = &bases[..bases.len().min(BASIS_COUNT_MAX)];
+        let slices: Vec<&[u8]> = bases.iter().map(|basis| basis.bytes).collect();
         self.exact.diff(&slices, target, &mut self.ops).ok()?;
         let lens: Vec<(ObjectId, u32)> = bases
             .iter()
-            .take(BASES_MAX)
             .map(|basis| (basis.id, u32::try_from(basis.bytes.len()).expect("chunks are at most 4 MiB")))
             .collect();
-        self.encode_matched(&self.ops, &lens, target)
+        Self::encode_supplemented(keys, &self.ops, &lens, target)
+    }
+
+    /// Encodes what a match against signatures found where nobody will encode it anew: like
+    /// [`encode_matched`](Self::encode_matched), but with up to eight bases, and with a supplement as
+    /// [`encode_exact`](Self::encode_exact) makes them.
+    #[must_use]
+    pub fn encode_supplemented(
+        keys: &Keys,
+        ops: &OpList,
+        bases: &[(ObjectId, u32)],
+        target: &[u8],
+    ) -> Option<ExactDelta> {
+        let kept = best_slots(ops, BASIS_COUNT_MAX);
+        if !gives_enough(&ops.keep_slots(&kept)) {
+            return None;
+        }
+        let Supplemented { kept, ops, supplement } = take_out(ops, kept, BASIS_COUNT_MAX, target);
+        let mut named: Vec<(ObjectId, u32)> = kept.iter().map(|slot| bases[usize::from(*slot)]).collect();
+        let supplement =
+            (!supplement.is_empty()).then(|| PlainObject::new(keys, Kind::Data, Vec::new(), Bytes::from(supplement)));
+        if let Some(supplement) = &supplement {
+            named.push((supplement.id, u32::try_from(supplement.body.len()).expect("it is part of a chunk")));
+        }
+        let delta = encode(&ops, &named, target)?;
+        Some(ExactDelta { delta, supplement })
     }
 }
 
@@ -122,14 +155,18 @@ impl Default for DeltaEncoder {
     }
 }
 
-/// The slots that give most bytes, at most four, in rising order.
-fn best_slots(ops: &OpList) -> Vec<u8> {
+/// The slots that give most bytes, at most `count_max`, the best first.
+fn best_slots(ops: &OpList, count_max: usize) -> Vec<u8> {
     let copied = ops.copied_lens();
     let mut slots: Vec<u8> = (0..=u8::MAX).zip(&copied).filter(|(_, len)| **len > 0).map(|(slot, _)| slot).collect();
     slots.sort_by_key(|slot| std::cmp::Reverse(copied[usize::from(*slot)]));
-    slots.truncate(BASES_MAX);
-    slots.sort_unstable();
+    slots.truncate(count_max);
     slots
+}
+
+/// Whether at least a quarter of the target comes from bases.
+fn gives_enough(ops: &OpList) -> bool {
+    ops.literal_len() <= ops.target_len() / 4 * 3 && ops.literal_len() < ops.target_len()
 }
 
 fn encode(ops: &OpList, bases: &[(ObjectId, u32)], target: &[u8]) -> Option<EncodedDelta> {

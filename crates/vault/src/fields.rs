@@ -58,15 +58,15 @@ impl<'a> FieldWriter<'a> {
     }
 }
 
-/// Reads fields to the end of a slice.
+/// Reads fields to the end of a slice. Tags are numbered from 1, so what a later version adds comes after the others.
 pub(crate) struct FieldReader<'a> {
     rest: &'a [u8],
-    last_tag: Option<u64>,
+    last_tag: u64,
 }
 
 impl<'a> FieldReader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, last_tag: None }
+        Self { rest: bytes, last_tag: 0 }
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<(u64, &'a [u8])>, FieldError> {
@@ -75,10 +75,10 @@ impl<'a> FieldReader<'a> {
         }
         let tag = varint::take(&mut self.rest).ok_or(FieldError::Truncated)?;
         let value = take_bytes(&mut self.rest).ok_or(FieldError::Truncated)?;
-        if self.last_tag.is_some_and(|last| last >= tag) {
+        if self.last_tag >= tag {
             return Err(FieldError::Order { tag });
         }
-        self.last_tag = Some(tag);
+        self.last_tag = tag;
         Ok(Some((tag, value)))
     }
 }

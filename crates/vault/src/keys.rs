@@ -34,12 +34,16 @@ impl std::fmt::Debug for VaultKey {
     }
 }
 
+/// Stands beside an encoded signature that is kept outside the vault: see [`Keys::signature_tag`].
+pub type SignatureTag = [u8; 16];
+
 /// What a vault's key is used for, derived once when the vault is opened.
 pub struct Keys {
     id_keys: [Zeroizing<[u8; 32]>; 4],
     page_key: Zeroizing<[u8; 32]>,
     name_key: Zeroizing<[u8; 32]>,
     data_key: Zeroizing<[u8; 32]>,
+    memory_key: Zeroizing<[u8; 32]>,
     cutter: Cutter,
     hash_key: HashKey,
 }
@@ -59,6 +63,7 @@ impl Keys {
             page_key: derive("delta-backup v1 tree page boundary"),
             name_key: derive("delta-backup v1 drive name"),
             data_key: derive("delta-backup v1 data key"),
+            memory_key: derive("delta-backup v1 remembered signature"),
             cutter: Cutter::new(CutParams::default(), &derive("delta-backup v1 chunk boundary")),
             hash_key: HashKey::from_secret(&derive("delta-backup v1 block hash")),
         }
@@ -97,6 +102,18 @@ impl Keys {
     #[must_use]
     pub fn hash_key(&self) -> &HashKey {
         &self.hash_key
+    }
+
+    /// Proof that whoever remembered `signature` as that of `chunk` had the vault's key.
+    ///
+    /// In a sealed vault nobody checks a delta before it is relied on, so a signature that was kept where others can write
+    /// must not be believed without its tag.
+    #[must_use]
+    pub fn signature_tag(&self, chunk: &ObjectId, signature: &[u8]) -> SignatureTag {
+        let mut hasher = blake3::Hasher::new_keyed(&self.memory_key);
+        hasher.update(chunk.as_bytes());
+        hasher.update(signature);
+        *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
     }
 
     /// A number that decides where tree pages end; depends on `name` only.

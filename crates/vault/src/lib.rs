@@ -20,14 +20,15 @@ mod seal;
 mod signing;
 mod slot;
 mod snapshot;
+mod supplement;
 mod tree;
 
 pub use compress::{CompressionLevel, DecompressError};
 pub use content::Content;
 pub use cut::{CHUNK_LEN_MAX, CutProfile};
-pub use delta::{BASES_MAX, Basis, DeltaEncoder, DeltaError, EncodedDelta, rebuild};
+pub use delta::{Basis, DeltaEncoder, DeltaError, EncodedDelta, ExactDelta, rebuild};
 pub use entry::{Entry, EntryKind, HardLink, Metadata, Timestamp, UnknownField};
-pub use keys::{Keys, VaultKey};
+pub use keys::{Keys, SignatureTag, VaultKey};
 pub use list::{ListBuilder, ListPage, Piece};
 pub use name::{NameError, NameKey, SealedName};
 pub use reader::{ObjectSource, PieceCursor, ReadError, Reader, TreeCursor};

@@ -41,7 +41,8 @@ impl NameKey {
 }
 
 impl SealedName {
-    /// Seals `name` for its place. `nonce` must be fresh from the operating system.
+    /// Seals `name` for its place. A `nonce` that comes again shows whether two names are equal, and no more
+    /// (AES-GCM-SIV, RFC 8452).
     #[must_use]
     pub fn seal(keys: &Keys, folder: i64, name: &[u8], nonce: [u8; NONCE_LEN]) -> Self {
         let mut sealed = name.to_vec();

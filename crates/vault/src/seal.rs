@@ -105,7 +105,7 @@ impl Sealer {
     /// Seals the chunk `id` of `target_len` bytes as a delta that rebuilds it from the `bases`, in their order.
     ///
     /// # Errors
-    /// [`SealError::Record`] when there are none or more than four bases.
+    /// [`SealError::Record`] when there are none or more than eight bases.
     pub fn seal_delta(
         &mut self,
         id: &ObjectId,

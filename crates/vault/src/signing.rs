@@ -7,6 +7,9 @@
 
 use delta_core::{BlockLen, SignatureParams, StrongKind};
 
+/// Supplements up to this length have the shortest blocks.
+const SHORT_SUPPLEMENT_LEN: usize = 64 * 1024;
+
 /// Who holds a vault's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -24,6 +27,16 @@ pub enum SignatureLevel {
     Coarse(BlockLen),
     /// Cells of those stretches of a basis that the level above did not match.
     Cells(BlockLen),
+}
+
+impl SignatureLevel {
+    /// Length of its blocks.
+    #[must_use]
+    pub fn block_len(self) -> BlockLen {
+        match self {
+            Self::Coarse(block_len) | Self::Cells(block_len) => block_len,
+        }
+    }
 }
 
 impl Mode {
@@ -44,6 +57,16 @@ impl Mode {
             Self::Managed => SignatureLevel::Coarse(BlockLen::CACHED),
             Self::Sealed => SignatureLevel::Coarse(BlockLen::SEALED),
         }
+    }
+
+    /// Block length of the signature that a client keeps of a supplement of `len` bytes.
+    ///
+    /// A supplement is made of pieces of any length, back to back, and a block that holds parts of two pieces stands
+    /// nowhere else: so blocks are short, and only as many as one match can look at.
+    #[must_use]
+    pub fn supplement_level(self, len: usize) -> SignatureLevel {
+        let is_short = len <= SHORT_SUPPLEMENT_LEN;
+        SignatureLevel::Cells(if is_short { BlockLen::FINEST } else { BlockLen::FINE })
     }
 
     /// Parameters for one chunk that starts at `file_offset`, so that block edges stand on the file's page grid.

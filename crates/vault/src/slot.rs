@@ -70,9 +70,28 @@ pub enum SlotError {
     /// The slot asks for more work or memory than any real one.
     #[error("key slot asks for unreasonable work")]
     Cost,
-    /// The passphrase or key is wrong, or the slot was altered.
+    /// The passphrase or key is wrong, or the slot was altered in a way that cannot be told from that.
     #[error("wrong passphrase or key")]
     WrongKey,
+    /// The passphrase or key is right, but the slot was altered, or is another vault's.
+    #[error("key slot was altered or belongs to another vault")]
+    Altered,
+    /// There is nothing to open.
+    #[error("vault has no key slot")]
+    NoSlot,
+}
+
+impl SlotError {
+    /// Which of several slots' errors tells most about why none of them opened.
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Altered => 4,
+            Self::WrongKey => 3,
+            Self::Cost => 2,
+            Self::Malformed => 1,
+            Self::OtherHolder | Self::NoSlot => 0,
+        }
+    }
 }
 
 impl KeySlot {
@@ -114,8 +133,8 @@ impl KeySlot {
     /// Unwraps the key of `vault`.
     ///
     /// # Errors
-    /// [`SlotError::WrongKey`] when the holder is not the one the slot was made for, or the slot belongs to another
-    /// vault; the others when the slot itself is unusable.
+    /// [`SlotError::WrongKey`] when the holder is not the one the slot was made for; [`SlotError::Altered`] when it is,
+    /// and the slot is not what it was, or of another vault; the others when the slot itself is unusable.
     pub fn open(&self, vault: VaultId, unlock: Unlock<'_>) -> Result<VaultKey, SlotError> {
         let (plain, sealed) = self.0.split_at_checked(PLAIN_LEN).ok_or(SlotError::Malformed)?;
         if plain[0] != FORMAT || sealed.len() != SEALED_LEN {
@@ -140,8 +159,25 @@ impl KeySlot {
         let (ciphertext, tag) = sealed.split_at(VaultKey::LEN);
         cipher(&kek)
             .open_separate_gather(zero_nonce(), Aad::from(aad(vault, plain)), ciphertext, tag, &mut key[..])
-            .map_err(|_| SlotError::WrongKey)?;
+            .map_err(|_| SlotError::Altered)?;
         Ok(VaultKey::from_bytes(*key))
+    }
+
+    /// Unwraps the key of `vault` from the first of its `slots` that opens; every passphrase slot that is tried costs the
+    /// work it asks for.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), of the slot whose failure tells most; [`SlotError::NoSlot`] without any.
+    pub fn open_any(slots: &[Self], vault: VaultId, unlock: Unlock<'_>) -> Result<VaultKey, SlotError> {
+        let mut failure = SlotError::NoSlot;
+        for slot in slots {
+            match slot.open(vault, unlock) {
+                Ok(key) => return Ok(key),
+                Err(error) if error.weight() >= failure.weight() => failure = error,
+                Err(_) => {}
+            }
+        }
+        Err(failure)
     }
 
     fn build(

@@ -30,7 +30,7 @@ pub(super) fn backup(
         user: machine::user(),
         max_wait: context.max_wait,
     };
-    let report = client::backup(&connection, &context.folders, &job, &*context.watch)?;
+    let report = client::backup(&connection, None, &context.folders, &job, &*context.watch)?;
     let duration = context.watch.finish();
     let is_partial = report.problems.iter().any(|problem| problem.is_loss);
     let exit = if is_partial { Exit::Partial } else { Exit::Done };

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use client::{ClientError, Connection, DriveItem, GetTarget, Session};
+use client::{ClientError, DriveItem, GetTarget};
 use serde_json::json;
 
 use super::Context;
@@ -16,7 +16,7 @@ pub(super) fn put(context: &mut Context, files: &[PathBuf], to: &OsStr) -> Resul
     for file in files {
         all.extend(client::files_below(file, trimmed(to))?);
     }
-    let session = Session::open(&Connection::load(&context.folders)?)?;
+    let session = context.line()?.session();
     let report = client::put(&session, &context.folders, &all, &*context.watch)?;
     let duration = context.watch.finish();
     for file in &report.files {
@@ -115,7 +115,7 @@ pub(super) fn list(context: &mut Context, dir: &OsStr) -> Result<Exit, ClientErr
 }
 
 pub(super) fn remove(context: &mut Context, path: &OsStr) -> Result<Exit, ClientError> {
-    let session = Session::open(&Connection::load(&context.folders)?)?;
+    let session = context.line()?.session();
     client::remove(&session, trimmed(path))?;
     context.output.event(&json!({ "event": "removed", "path": words::json_name(path.as_bytes()) }))?;
     context.output.summary(&format!("{} is in the trash", words::path(Path::new(path))))?;

@@ -30,7 +30,7 @@ pub(crate) struct Context {
 impl Context {
     /// A line to the server this device belongs to.
     pub(crate) fn line(&self) -> Result<Line, ClientError> {
-        Line::open(&Connection::load(&self.folders)?, self.max_wait, Arc::clone(&self.watch) as _)
+        Line::open(&Connection::load(&self.folders)?, None, self.max_wait, Arc::clone(&self.watch) as _)
     }
 }
 
@@ -40,8 +40,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let mut context = Context {
         folders,
         max_wait: Duration::from_secs(args.max_wait),
-        output: Output::new(args.json, args.quiet),
-        watch: Watch::start(args.json, args.quiet),
+        output: Output::new(args.wants_events(), args.quiet),
+        watch: Watch::start(args.wants_events(), args.quiet),
     };
     let result = dispatch(&mut context, &args.command);
     context.watch.finish();

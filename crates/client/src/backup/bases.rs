@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use object::ObjectId;
 use vault::Piece;
 
-use super::window::{BasisChunk, WindowChunk};
+use super::window::WindowChunk;
+use crate::outward::outward;
+use crate::signature_cache::BasisChunk;
 
 /// Bases tried first for one chunk.
 const NEAR_MAX: usize = 6;
 /// Further ones, for long runs that the first do not explain.
-const FAR_MAX: usize = 24;
+pub(super) const FAR_MAX: usize = 24;
 /// How far an old chunk may be from where it is expected, in bytes, to be tried first.
 const NEAR_DISTANCE: u64 = 256 * 1024;
 
@@ -143,13 +145,6 @@ fn gap(old: &BasisChunk, place: u64, len: u64) -> u64 {
     place.saturating_sub(old_end).max(old.offset.saturating_sub(place + len))
 }
 
-/// `center`, then the indexes around it, nearest first.
-fn outward(center: usize, len: usize) -> impl Iterator<Item = usize> {
-    let down = (0..=center).rev().map(Some).chain(std::iter::repeat(None));
-    let up = (center + 1..len).map(Some).chain(std::iter::repeat(None));
-    down.zip(up).take(len).flat_map(|(down, up)| [down, up]).flatten().filter(move |index| *index < len)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -236,17 +231,5 @@ mod tests {
         assert_eq!(bases.expected(1 << 20, true), None);
         assert!(bases.anchor(&id(b'b'), 2 << 20, &mut []));
         assert_eq!(bases.expected(1 << 20, true), Some((1 << 20, id(b'c'))));
-    }
-
-    #[test]
-    fn outward_visits_all_once() {
-        for len in 1..8 {
-            for center in 0..len {
-                let mut visited: Vec<usize> = outward(center, len).collect();
-                assert_eq!(visited[0], center);
-                visited.sort_unstable();
-                assert_eq!(visited, (0..len).collect::<Vec<_>>());
-            }
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! [`DeltaFinder`]: what of some chunks the server can copy from chunks it has.
 //!
-//! Signatures come from the client's own memory of the file, or from the server, for all chunks of a window at once: a
-//! coarse level over the likely bases, for long runs that nothing explains another over bases from elsewhere in the file,
-//! then cells around what that left open, then finer cells around small edits. At most four questions, however many
-//! chunks there are.
+//! In a sealed vault signatures come from the client's own memory of the file only, in one level. In a managed one they
+//! come from there or from the server, for all chunks of a window at once: a coarse level over the likely bases, for long
+//! runs that nothing explains another over bases from elsewhere in the file, then cells around what that left open, then
+//! finer cells around small edits. At most four questions, however many chunks there are.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -16,14 +16,15 @@ use delta_core::{
 use object::ObjectId;
 use proto::limits::{SIGNATURE_ANSWER_LEN_MAX, SIGNATURE_RANGE_COUNT_MAX, SIGNATURE_REQUEST_COUNT_MAX};
 use proto::{SignatureRange, SignatureRequest};
-use vault::{DeltaEncoder, EncodedDelta, Mode, SignatureLevel};
+use vault::{DeltaEncoder, ExactDelta, Mode, SignatureLevel};
 
-use super::window::{BasisChunk, WindowChunk};
+use super::window::WindowChunk;
 use crate::error::ClientError;
 use crate::session::Session;
+use crate::signature_cache::BasisChunk;
 
 /// Shorter chunks are sent whole: a delta would cost as much.
-pub(crate) const TARGET_LEN_MIN: usize = 4 * 1024;
+const TARGET_LEN_MIN: usize = 4 * 1024;
 /// Bases up to this length need only one level, of cells.
 const SMALL_BASIS_LEN: u32 = 32 * 1024;
 /// Cells of 512 bytes are asked for around literals of at least one cell. What an edit moved is looked for a little
@@ -67,11 +68,17 @@ impl<'s> DeltaFinder<'s> {
         Self { session, mode: session.mode(), matcher, encoder: DeltaEncoder::new() }
     }
 
+    /// Whether there is anything that a delta of this chunk could stand on, and one is likely to help.
+    pub(crate) fn is_worth_trying(&self, chunk: &WindowChunk) -> bool {
+        chunk.bytes.len() >= TARGET_LEN_MIN && chunk.file.is_worth_matching() && !chunk.near_bases(self.mode).is_empty()
+    }
+
     /// For each chunk the delta it can be sent as; `None` where it is better sent whole.
-    pub(crate) fn find(&mut self, chunks: &[&WindowChunk]) -> Result<Vec<Option<EncodedDelta>>, ClientError> {
-        let mut jobs: Vec<Job<'_>> = chunks.iter().map(|chunk| Job::new(chunk)).collect();
+    pub(crate) fn find(&mut self, chunks: &[&WindowChunk]) -> Result<Vec<Option<ExactDelta>>, ClientError> {
+        let mut jobs: Vec<Job<'_>> = chunks.iter().map(|chunk| Job::new(chunk, self.mode)).collect();
         self.match_coarse(&mut jobs.iter_mut().collect::<Vec<_>>())?;
-        let mut widened: Vec<&mut Job<'_>> = jobs.iter_mut().filter_map(|job| job.widen().then_some(job)).collect();
+        let mut widened: Vec<&mut Job<'_>> =
+            jobs.iter_mut().filter_map(|job| job.widen(self.mode).then_some(job)).collect();
         self.match_coarse(&mut widened)?;
         if self.mode == Mode::Managed {
             self.match_cells(&mut jobs, &CELLS)?;
@@ -148,20 +155,27 @@ impl<'s> DeltaFinder<'s> {
 
     /// The signature this client kept of a basis.
     fn remembered(&self, chunk: &WindowChunk, basis: BasisChunk) -> Option<Signature> {
-        let params = self.mode.params(self.mode.cached_level(), basis.offset);
-        chunk.file.remembered.as_ref()?.signature(&basis.id, basis.len, params)
+        let remembered = chunk.file.remembered.as_ref()?;
+        let signature = remembered.signature(self.session.keys(), self.mode, &basis.id)?;
+        (signature.basis_len() == basis.len).then_some(signature)
     }
 
-    fn encode(&self, job: &Job<'_>) -> Option<EncodedDelta> {
+    fn encode(&self, job: &Job<'_>) -> Option<ExactDelta> {
         let bases: Vec<(ObjectId, u32)> = job.bases.iter().map(|basis| (basis.id, basis.len)).collect();
-        self.encoder.encode_matched(&job.ops, &bases, &job.chunk.bytes)
+        match self.mode {
+            Mode::Managed => {
+                let delta = self.encoder.encode_matched(&job.ops, &bases, &job.chunk.bytes)?;
+                Some(ExactDelta { delta, supplement: None })
+            }
+            Mode::Sealed => DeltaEncoder::encode_supplemented(self.session.keys(), &job.ops, &bases, &job.chunk.bytes),
+        }
     }
 }
 
 impl<'w> Job<'w> {
-    fn new(chunk: &'w WindowChunk) -> Self {
+    fn new(chunk: &'w WindowChunk, mode: Mode) -> Self {
         let len = u32::try_from(chunk.bytes.len()).expect("chunks are at most 4 MiB");
-        Self { chunk, bases: chunk.bases.clone(), tried: 0, ops: OpList::all_literal(len) }
+        Self { chunk, bases: chunk.near_bases(mode), tried: 0, ops: OpList::all_literal(len) }
     }
 
     /// Which ranges of which slots are worth looking at in cells, in order.
@@ -198,12 +212,14 @@ impl<'w> Job<'w> {
     }
 
     /// Adds bases from elsewhere in the file when long literals are left; whether there are any.
-    fn widen(&mut self) -> bool {
+    fn widen(&mut self, mode: Mode) -> bool {
         let before = self.bases.len();
         let is_long = |op: &Op| matches!(op, Op::Literal { len } if *len >= LONG_LITERAL_LEN);
         if self.ops.ops().iter().any(is_long) {
             let room = usize::from(BASIS_COUNT_MAX) - before;
-            self.bases.extend(self.chunk.far_bases.iter().take(room));
+            let mut further = self.chunk.further_bases(mode);
+            further.retain(|basis| self.bases.iter().all(|known| known.id != basis.id));
+            self.bases.extend(further.into_iter().take(room));
         }
         self.bases.len() > before
     }

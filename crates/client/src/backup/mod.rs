@@ -12,10 +12,12 @@ mod bases;
 mod excludes;
 mod items;
 mod matching;
+mod memory;
 mod plan;
 mod problem;
 mod read;
 mod roots;
+mod sealing;
 mod shared;
 mod upload;
 mod window;
@@ -32,6 +34,7 @@ use crate::config::{Connection, Folders};
 use crate::counted::Traffic;
 use crate::error::ClientError;
 use crate::monitor::{Event, FileProblem, Monitor, Progress};
+use crate::passphrase::Passphrase;
 use crate::random::random;
 use crate::session::Session;
 use crate::signature_cache::SignatureCache;
@@ -76,7 +79,7 @@ pub struct BackupJob {
     pub host: String,
     /// For the snapshot: who runs the backup.
     pub user: String,
-    /// How long to wait for a server that cannot be reached, all attempts together.
+    /// How long to go without a server: attempts in a row that brought nothing, and the waits between them.
     pub max_wait: Duration,
 }
 
@@ -85,7 +88,7 @@ pub struct BackupJob {
 pub struct BackupReport {
     /// The snapshot that was committed.
     pub snapshot: ObjectId,
-    /// Its number in the account.
+    /// Its number on the server: greater than that of every snapshot before.
     pub seq: u64,
     /// When the server committed it, in milliseconds since 1970 by its clock.
     pub server_time_ms: u64,
@@ -113,7 +116,7 @@ pub struct BackupReport {
     pub problems: Vec<FileProblem>,
 }
 
-/// Backs up, over as many connections as it takes.
+/// Backs up, over as many connections as it takes; into a sealed vault with its `passphrase`.
 ///
 /// What one connection brought to the server is not sent again over the next.
 ///
@@ -121,34 +124,43 @@ pub struct BackupReport {
 /// [`ClientError`]; then there is no snapshot. Trouble with single files is in the report.
 pub fn backup(
     connection: &Connection,
+    passphrase: Option<&Passphrase>,
     folders: &Folders,
     job: &BackupJob,
     monitor: &dyn Monitor,
 ) -> Result<BackupReport, ClientError> {
-    let started = Instant::now();
+    let mut outage = Duration::ZERO;
     let mut traffic = Traffic::default();
     let mut wire_traffic = Traffic::default();
     let mut unanswered = None;
     let mut wait = RECONNECT_WAIT;
     loop {
-        let error = match Session::open(connection) {
+        let asked = Instant::now();
+        let error = match Session::open(connection, passphrase) {
             Ok(session) => {
                 let result = attempt(&session, folders, job, monitor, &mut unanswered);
                 traffic = traffic + session.traffic();
                 wire_traffic = wire_traffic + session.wire_traffic();
+                if session.durable_records() > 0 {
+                    (outage, wait) = (Duration::ZERO, RECONNECT_WAIT);
+                }
                 match result {
                     Ok(report) => return Ok(BackupReport { traffic, wire_traffic, ..report }),
                     Err(error) => error,
                 }
             }
-            Err(error) => error,
+            Err(error) => {
+                outage += asked.elapsed();
+                error
+            }
         };
-        if !error.is_transient() || started.elapsed() + wait > job.max_wait {
+        if !error.is_transient() || outage + wait > job.max_wait {
             return Err(error);
         }
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         monitor.event(Event::Reconnecting { reason: error.to_string(), wait_ms });
         std::thread::sleep(wait);
+        outage += wait;
         wait = (wait * 2).min(RECONNECT_WAIT_MAX);
     }
 }
@@ -240,7 +252,7 @@ fn attempt(
                     *unanswered = error.is_transient().then_some(pending);
                     return Err(error);
                 }
-                uploader.put_refused(refused)?;
+                uploader.put_refused(refused, &signatures)?;
             }
         }
     }
@@ -323,7 +335,7 @@ pub(crate) fn send_files(
         if refused.is_empty() {
             return Ok((outcomes, shared.take_problems()));
         }
-        Uploader::new(&shared).put_refused(refused)?;
+        Uploader::new(&shared).put_refused(refused, signatures)?;
     }
 }
 

@@ -275,7 +275,8 @@ impl<'s> Planner<'s> {
         stamp: Stamp,
         is_racy: bool,
     ) -> Result<Option<Descent<'r>>, ClientError> {
-        let opened = directory.open_child(name).and_then(|dir| dir.own_stat().map(|stat| (dir, stat)));
+        let opened = if lead.is_some() { directory.open_passage(name) } else { directory.open_child(name) };
+        let opened = opened.and_then(|dir| dir.own_stat().map(|stat| (dir, stat)));
         let (dir, stat) = match opened {
             Ok(opened) => opened,
             Err(error) => {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use crossbeam_channel::Receiver;
-use delta_core::Signature;
 use host_fs::{Describer, HostError, Name, OwnerNames, Segment, SegmentKind, SourceFile};
 use object::ObjectId;
-use vault::{CHUNK_LEN_MAX, Content, Keys, ListBuilder, Metadata, Piece, PieceCursor, PlainObject, Reader};
+use vault::{CHUNK_LEN_MAX, Content, Keys, ListBuilder, Metadata, Mode, Piece, PieceCursor, PlainObject, Reader};
 
 use super::bases::Bases;
 use super::items::{Batch, FileJob, FileOutcome};
+use super::memory::{Fate, remember};
 use super::problem::problem;
 use super::shared::Shared;
 use super::window::{FileContext, Outbox, Window, WindowChunk};
@@ -19,7 +19,7 @@ use crate::budget::Share;
 use crate::error::ClientError;
 use crate::monitor::{FileProblem, Progress};
 use crate::session::Session;
-use crate::signature_cache::{FileMemoryWriter, RememberedFile, SignatureCache};
+use crate::signature_cache::{BasisChunk, FileMemoryWriter, RememberedFile, SignatureCache};
 
 /// Files longer than this are read on their own, window by window.
 pub(crate) const READ_ALONE_LEN: u64 = 1 << 20;
@@ -207,11 +207,20 @@ impl<'s> FileReader<'s> {
 
     /// The chunks of the file's last version, and what is remembered of it.
     fn last_version(&mut self, job: &FileJob) -> Result<(Bases, Option<RememberedFile>), ReadFailure> {
-        let Some((content, size)) = job.previous else {
-            return Ok((Bases::default(), None));
-        };
         let path = job.path.as_os_str().as_bytes();
-        let remembered = if size >= REMEMBERED_LEN_MIN { self.signatures.read(path) } else { None };
+        let session = self.shared.session;
+        let size = job.previous.map_or(job.stat.size, |(_, size)| size);
+        let mut remembered = if size >= REMEMBERED_LEN_MIN { self.signatures.read(path) } else { None };
+        let of_last = |file: &RememberedFile| job.previous.is_some_and(|(content, _)| file.content() == content);
+        if session.mode() == Mode::Sealed
+            && let Some(file) = remembered.as_mut().filter(|file| !of_last(file))
+        {
+            // It is of a version that never was committed. Some of what it calls a basis may not have got there.
+            file.keep_held(|ids| session.held(ids))?;
+        }
+        let Some((content, size)) = job.previous else {
+            return Ok((Bases::default(), remembered));
+        };
         if let Some(file) = remembered.as_ref().filter(|file| file.content() == content) {
             return Ok((Bases::new(file.pieces()), remembered));
         }
@@ -228,8 +237,10 @@ impl<'s> FileReader<'s> {
     /// Where this version is to be remembered, if the file is hot.
     fn memory(&self, job: &FileJob, size: u64) -> Option<FileMemoryWriter> {
         let is_recent = job.stat.mtime.secs > self.started_secs - HOT_SECS;
-        let is_hot = size >= REMEMBERED_LEN_MIN && job.previous.is_some() || size >= HOT_LEN && is_recent;
-        // Without the memory the next change costs a few more bytes, that is all.
+        // Without the memory the next change costs a few more bytes in a managed vault. In a sealed one it costs whole
+        // chunks, so what is likely to change is remembered there from the start, however short it is.
+        let len_min = if self.shared.session.mode() == Mode::Sealed { REMEMBERED_LEN_MIN } else { HOT_LEN };
+        let is_hot = size >= REMEMBERED_LEN_MIN && job.previous.is_some() || size >= len_min && is_recent;
         if is_hot { self.signatures.write(job.path.as_os_str().as_bytes()).ok() } else { None }
     }
 
@@ -279,11 +290,10 @@ struct Cutting<'c, 's> {
 
 impl Cutting<'_, '_> {
     fn hole(&mut self, offset: u64, len: u64) {
-        let piece = Piece::Hole { len };
         if let Some(memory) = self.context.memory() {
-            memory.add(offset, piece, None);
+            memory.add_hole(offset, len);
         }
-        self.push(piece);
+        self.push(Piece::Hole { len });
     }
 
     /// Cuts the bytes from `start` to `end`; fewer are there when the file got shorter meanwhile.
@@ -341,7 +351,9 @@ impl Cutting<'_, '_> {
             let run = &mut self.gathered.chunks[self.run_start..];
             if self.bases.anchor(&id, position, run) {
                 self.run_start = self.gathered.chunks.len();
-                self.remember(&keys, position, &bytes, id);
+                let len = u32::try_from(len).expect("chunks are at most 4 MiB");
+                let chunk = BasisChunk { id, len, offset: position };
+                remember(self.shared.session, &self.context, chunk, &bytes, &Fate::Held);
             } else {
                 let file = Arc::clone(&self.context);
                 let (bases, far_bases) = (Vec::new(), Vec::new());
@@ -363,21 +375,6 @@ impl Cutting<'_, '_> {
         }
         let len = keys.cutter().cut(buffer);
         (len, keys.chunk_id(&buffer[..len]))
-    }
-
-    /// Remembers a chunk that the last version had too, with the signature kept of it or a new one.
-    fn remember(&self, keys: &Keys, offset: u64, bytes: &[u8], id: ObjectId) {
-        let Some(memory) = self.context.memory() else {
-            return;
-        };
-        let mode = self.shared.session.mode();
-        let params = mode.params(mode.cached_level(), offset);
-        let len = u32::try_from(bytes.len()).expect("chunks are at most 4 MiB");
-        let kept = self.context.remembered.as_ref().and_then(|file| file.signature(&id, len, params));
-        let signature = kept.map_or_else(|| Signature::compute(bytes, params, keys.hash_key()), Ok);
-        let mut encoded = Vec::new();
-        signature.expect("chunks are at most 4 MiB").encode(&mut encoded);
-        memory.add(offset, Piece::Chunk { len: u64::from(len), id }, Some(&encoded));
     }
 
     fn push(&mut self, piece: Piece) {

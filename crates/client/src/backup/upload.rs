@@ -1,40 +1,46 @@
 //! [`Uploader`]: sends what the server does not have: as deltas, as chunks of their own, or in groups.
 
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use delta_core::Signature;
 use object::{Kind, ObjectId, SealedRecord};
-use vault::{CompressionLevel, EncodedDelta, Piece, PlainObject, SealError, Sealer};
+use vault::{ExactDelta, Mode, PlainObject};
 
-use super::matching::{DeltaFinder, TARGET_LEN_MIN};
+use super::matching::DeltaFinder;
+use super::memory::{Fate, remember, remember_supplement};
+use super::sealing::Producer;
 use super::shared::{DeltaSource, Shared};
 use super::window::{Window, WindowChunk};
 use crate::error::ClientError;
 use crate::monitor::Progress;
+use crate::signature_cache::{BasisChunk, Form, SignatureCache};
 
 /// Objects up to this length are sealed together with their neighbours.
 const GROUPED_LEN_MAX: usize = 128 * 1024;
 /// A group is closed when it holds this much.
 const GROUP_LEN: usize = 512 * 1024;
 const GROUP_COUNT_MAX: usize = 256;
+/// In a sealed vault a delta is worth its dependence on other chunks when it takes at most half of what the chunk takes
+/// whole.
+const WORTH_DIVISOR: usize = 2;
+/// A delta below this part of the chunk's length is worth it, however well the chunk compresses.
+const SURELY_WORTH_DIVISOR: usize = 8;
 
 /// Sends windows; one per thread.
 pub(crate) struct Uploader<'s> {
     shared: &'s Shared<'s>,
     finder: DeltaFinder<'s>,
-    sealer: Sealer,
+    producer: Producer,
 }
 
 impl<'s> Uploader<'s> {
     pub(crate) fn new(shared: &'s Shared<'s>) -> Self {
-        Self {
-            shared,
-            finder: DeltaFinder::new(shared.session),
-            sealer: Sealer::new(shared.keys(), Shared::salt(), CompressionLevel::DEFAULT),
-        }
+        let session = shared.session;
+        let producer = Producer::new(session.keys(), session.mode());
+        Self { shared, finder: DeltaFinder::new(session), producer }
     }
 
     /// Sends until there is nothing more to send.
@@ -52,15 +58,19 @@ impl<'s> Uploader<'s> {
     }
 
     fn data(&mut self, chunks: &[WindowChunk]) -> Result<(), ClientError> {
-        for chunk in chunks {
-            self.remember(chunk);
+        let is_new = self.missing(chunks.iter().map(|chunk| chunk.id))?;
+        let mut new = Vec::new();
+        for (chunk, is_new) in chunks.iter().zip(is_new) {
+            if is_new {
+                new.push(chunk);
+            } else {
+                self.remember(chunk, &Fate::Held);
+            }
         }
-        let new: Vec<&WindowChunk> = self.missing(chunks, |chunk| chunk.id)?;
         let new_bytes = new.iter().map(|chunk| chunk.bytes.len() as u64).sum();
         Progress::add(&self.shared.progress().bytes_new, new_bytes);
-        let (matchable, mut whole): (Vec<&WindowChunk>, Vec<&WindowChunk>) = new.into_iter().partition(|chunk| {
-            chunk.bytes.len() >= TARGET_LEN_MIN && !chunk.bases.is_empty() && chunk.file.is_worth_matching()
-        });
+        let (matchable, mut whole): (Vec<&WindowChunk>, Vec<&WindowChunk>) =
+            new.into_iter().partition(|chunk| self.finder.is_worth_trying(chunk));
         let deltas = self.finder.find(&matchable)?;
         let mut found = Vec::new();
         for (chunk, delta) in matchable.into_iter().zip(deltas) {
@@ -70,50 +80,83 @@ impl<'s> Uploader<'s> {
                 None => whole.push(chunk),
             }
         }
-        self.put_deltas(&found)?;
+        whole.extend(self.put_deltas(found)?);
         whole.sort_by_key(|chunk| chunk.bytes.len() > GROUPED_LEN_MAX);
-        let objects = whole.into_iter().map(|chunk| PlainObject {
-            kind: Kind::Data,
-            id: chunk.id,
-            edges: Vec::new(),
-            body: chunk.bytes.clone(),
-        });
-        self.put_whole(objects)
+        for chunk in &whole {
+            self.remember(chunk, &Fate::Sent(Form::Plain));
+        }
+        self.put_whole(whole.into_iter().map(plain))
     }
 
     pub(crate) fn metadata(&mut self, objects: &[PlainObject]) -> Result<(), ClientError> {
-        let new = self.missing(objects, |object| object.id)?;
-        self.put_whole(new.into_iter().cloned())
+        let is_new = self.missing(objects.iter().map(|object| object.id))?;
+        let new = objects.iter().zip(is_new).filter(|(_, is_new)| *is_new).map(|(object, _)| object.clone());
+        self.put_whole(new)
     }
 
-    /// Those that this backup has not dealt with yet and the server does not hold.
-    fn missing<'i, T>(&self, items: &'i [T], id: impl Fn(&T) -> ObjectId) -> Result<Vec<&'i T>, ClientError> {
-        let first_seen = self.shared.first_seen(items.iter().map(&id));
-        let unknown: Vec<&T> = items.iter().zip(first_seen).filter_map(|(item, is)| is.then_some(item)).collect();
+    /// For each id: whether this backup has not dealt with it yet and the server does not hold it.
+    fn missing(&self, ids: impl Iterator<Item = ObjectId> + Clone) -> Result<Vec<bool>, ClientError> {
+        let mut is_missing = self.shared.first_seen(ids.clone());
+        let unknown: Vec<ObjectId> = ids.zip(&is_missing).filter_map(|(id, is_first)| is_first.then_some(id)).collect();
         if unknown.is_empty() {
-            return Ok(unknown);
+            return Ok(is_missing);
         }
-        let ids: Vec<ObjectId> = unknown.iter().map(|item| id(item)).collect();
-        let held = self.shared.session.held(&ids)?;
-        Ok(unknown.into_iter().zip(held).filter_map(|(item, is_held)| (!is_held).then_some(item)).collect())
+        let held = self.shared.session.held(&unknown)?;
+        for (is_missing, is_held) in is_missing.iter_mut().filter(|is_first| **is_first).zip(held) {
+            *is_missing = !is_held;
+        }
+        Ok(is_missing)
     }
 
-    fn put_deltas(&mut self, found: &[(&WindowChunk, EncodedDelta)]) -> Result<(), ClientError> {
-        if found.is_empty() {
-            return Ok(());
+    /// Sends deltas; in a sealed vault without those that are not worth it: they are given back.
+    fn put_deltas<'w>(
+        &mut self,
+        found: Vec<(&'w WindowChunk, ExactDelta)>,
+    ) -> Result<Vec<&'w WindowChunk>, ClientError> {
+        let mut not_worth_it = Vec::new();
+        let mut supplements: Vec<PlainObject> = Vec::new();
+        let mut records: Vec<SealedRecord> = Vec::new();
+        let mut sources: Vec<(ObjectId, PathBuf, u64, usize)> = Vec::new();
+        for (chunk, ExactDelta { delta, supplement }) in found {
+            let record = self.producer.delta(&chunk.id, &chunk.bytes, &delta)?;
+            if self.shared.session.mode() == Mode::Sealed && !self.is_worth_it(chunk, &record, supplement.as_ref())? {
+                not_worth_it.push(chunk);
+                continue;
+            }
+            records.push(record);
+            sources.push((chunk.id, chunk.file.path.clone(), chunk.offset, chunk.bytes.len()));
+            if let Some(supplement) = supplement {
+                remember_supplement(self.shared.session, &chunk.file, as_basis(chunk), &supplement);
+                supplements.push(supplement);
+            }
+            self.remember(chunk, &Fate::Sent(Form::Delta { bases: delta.bases }));
         }
-        let mut records = Vec::with_capacity(found.len());
-        for (chunk, delta) in found {
-            let len = chunk.bytes.len();
-            records.push(self.seal(|sealer| sealer.seal_delta(&chunk.id, len, &delta.bases, &delta.encoded))?);
+        // What a delta stands on comes before it.
+        self.put_whole(supplements.into_iter())?;
+        if !records.is_empty() {
+            let last_record = self.shared.session.put(records)?;
+            self.shared.deltas_sent(last_record, sources);
         }
-        let sources: Vec<(ObjectId, PathBuf, u64, usize)> = found
-            .iter()
-            .map(|(chunk, _)| (chunk.id, chunk.file.path.clone(), chunk.offset, chunk.bytes.len()))
-            .collect();
-        let last_record = self.shared.session.put(records)?;
-        self.shared.deltas_sent(last_record, sources);
-        Ok(())
+        Ok(not_worth_it)
+    }
+
+    /// Whether a delta is to be stored as it is.
+    fn is_worth_it(
+        &mut self,
+        chunk: &WindowChunk,
+        delta: &SealedRecord,
+        supplement: Option<&PlainObject>,
+    ) -> Result<bool, ClientError> {
+        let plain_len = delta.bytes().len() + supplement.map_or(0, |supplement| supplement.body.len());
+        if plain_len * SURELY_WORTH_DIVISOR <= chunk.bytes.len() {
+            return Ok(true);
+        }
+        let mut stored_len = delta.bytes().len();
+        if let Some(supplement) = supplement {
+            stored_len += self.producer.whole(std::slice::from_ref(supplement))?.bytes().len();
+        }
+        let whole_len = self.producer.whole(&[plain(chunk)])?.bytes().len();
+        Ok(stored_len * WORTH_DIVISOR <= whole_len)
     }
 
     /// Seals objects, small ones together with their neighbours, and sends them.
@@ -141,14 +184,22 @@ impl<'s> Uploader<'s> {
         if objects.is_empty() {
             return Ok(());
         }
-        let record = self.seal(|sealer| sealer.seal(objects))?;
+        let record = self.producer.whole(objects)?;
         self.shared.session.put(vec![record])?;
         Ok(())
     }
 
     /// Sends chunks whose deltas were refused, whole this time.
-    pub(crate) fn put_refused(&mut self, refused: Vec<(ObjectId, DeltaSource)>) -> Result<(), ClientError> {
+    pub(crate) fn put_refused(
+        &mut self,
+        refused: Vec<(ObjectId, DeltaSource)>,
+        signatures: &SignatureCache,
+    ) -> Result<(), ClientError> {
         for (id, DeltaSource { path, offset, len, .. }) in refused {
+            // In a sealed vault only the memory can be at fault: what it takes to be whole is not, or is not there.
+            if self.shared.session.mode() == Mode::Sealed {
+                signatures.forget(path.as_os_str().as_bytes());
+            }
             let mut bytes = vec![0; len];
             let read = File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, offset));
             if read.is_err() || self.shared.keys().chunk_id(&bytes) != id {
@@ -160,32 +211,16 @@ impl<'s> Uploader<'s> {
         Ok(())
     }
 
-    /// Keeps the chunk's signature, for files that are worth it.
-    fn remember(&self, chunk: &WindowChunk) {
-        let Some(memory) = chunk.file.memory() else {
-            return;
-        };
-        let piece = Piece::Chunk { len: chunk.bytes.len() as u64, id: chunk.id };
-        let mode = self.shared.session.mode();
-        let params = mode.params(mode.cached_level(), chunk.offset);
-        let signature = Signature::compute(&chunk.bytes, params, self.shared.keys().hash_key());
-        let mut encoded = Vec::new();
-        signature.expect("chunks are at most 4 MiB").encode(&mut encoded);
-        memory.add(chunk.offset, piece, Some(&encoded));
+    fn remember(&self, chunk: &WindowChunk, fate: &Fate) {
+        remember(self.shared.session, &chunk.file, as_basis(chunk), &chunk.bytes, fate);
     }
+}
 
-    /// Seals; begins another sealing session when this one is used up.
-    fn seal(
-        &mut self,
-        mut seal: impl FnMut(&mut Sealer) -> Result<SealedRecord, SealError>,
-    ) -> Result<SealedRecord, ClientError> {
-        match seal(&mut self.sealer) {
-            Err(SealError::UsedUp) => {
-                self.sealer = Sealer::new(self.shared.keys(), Shared::salt(), CompressionLevel::DEFAULT);
-                seal(&mut self.sealer)
-            }
-            sealed => sealed,
-        }
-        .map_err(|error| ClientError::Usage(format!("objects cannot be sealed: {error}")))
-    }
+fn plain(chunk: &WindowChunk) -> PlainObject {
+    PlainObject { kind: Kind::Data, id: chunk.id, edges: Vec::new(), body: chunk.bytes.clone() }
+}
+
+fn as_basis(chunk: &WindowChunk) -> BasisChunk {
+    let len = u32::try_from(chunk.bytes.len()).expect("chunks are at most 4 MiB");
+    BasisChunk { id: chunk.id, len, offset: chunk.offset }
 }

@@ -5,16 +5,21 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
+use delta_core::BASIS_COUNT_MAX;
 use object::ObjectId;
-use vault::{Content, PlainObject};
+use vault::{Content, Mode, PlainObject};
 
 use crate::budget::Share;
 use crate::error::ClientError;
-use crate::signature_cache::{FileMemoryWriter, RememberedFile};
+use crate::signature_cache::{BasisChunk, FileMemoryWriter, RememberedFile};
+
+use super::bases::FAR_MAX;
 
 /// After so many chunks in a row that no delta helped, a file's further chunks are sent whole: it is compressed,
 /// encrypted, or another file under the old name.
 const MISSES_MAX: u32 = 2;
+/// Remembered chunks looked at around the place of a new one: a chunk has at most 17 of the shortest under it.
+const BASES_HERE: usize = 20;
 
 /// Something to be sent.
 pub(crate) enum Window {
@@ -56,13 +61,43 @@ pub(crate) struct WindowChunk {
     pub(crate) far_bases: Vec<BasisChunk>,
 }
 
-/// A chunk of a file's last version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BasisChunk {
-    pub(crate) id: ObjectId,
-    pub(crate) len: u32,
-    /// Where in that version it starts.
-    pub(crate) offset: u64,
+impl WindowChunk {
+    /// What a delta of it may stand on, likeliest first. The server of a managed vault has every chunk of the last version
+    /// at hand; a delta in a sealed vault stands on chunks that are stored whole and whose signatures are remembered.
+    pub(crate) fn near_bases(&self, mode: Mode) -> Vec<BasisChunk> {
+        match (mode, &self.file.remembered) {
+            (Mode::Managed, _) => self.bases.clone(),
+            (Mode::Sealed, None) => Vec::new(),
+            (Mode::Sealed, Some(remembered)) => {
+                let end = self.offset + self.bytes.len() as u64;
+                let is_here =
+                    |basis: &&BasisChunk| basis.offset < end && self.offset < basis.offset + u64::from(basis.len);
+                let named = self.bases.iter().flat_map(|old| remembered.bases_of(&old.id));
+                // What the memory names stands in another version where a backup was cut off: look at the place, too.
+                let here = remembered.bases_around(self.offset, BASES_HERE).filter(is_here).copied();
+                distinct(named.chain(here))
+            }
+        }
+    }
+
+    /// Others, nearest first.
+    pub(crate) fn further_bases(&self, mode: Mode) -> Vec<BasisChunk> {
+        match (mode, &self.file.remembered) {
+            (Mode::Managed, _) => self.far_bases.clone(),
+            (Mode::Sealed, None) => Vec::new(),
+            (Mode::Sealed, Some(remembered)) => remembered.bases_around(self.offset, FAR_MAX).copied().collect(),
+        }
+    }
+}
+
+fn distinct(bases: impl Iterator<Item = BasisChunk>) -> Vec<BasisChunk> {
+    let mut kept: Vec<BasisChunk> = Vec::new();
+    for basis in bases {
+        if kept.len() < usize::from(BASIS_COUNT_MAX) && kept.iter().all(|other| other.id != basis.id) {
+            kept.push(basis);
+        }
+    }
+    kept
 }
 
 /// What the chunks of one file share. When the last of them is gone, the memory of this version is complete.

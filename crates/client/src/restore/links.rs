@@ -24,6 +24,8 @@ enum Known {
 struct Waiting {
     directory: Arc<DirGuard>,
     name: Vec<u8>,
+    /// A regular file, and counted as one.
+    is_file: bool,
 }
 
 /// All files with several names of one restore.
@@ -38,8 +40,8 @@ impl Links {
     }
 
     /// Meets a name of `file`; true when it is the first, and its content must be restored.
-    pub(crate) fn meet(&self, file: HardLink, directory: &Arc<DirGuard>, name: &[u8]) -> bool {
-        let waiting = || Waiting { directory: Arc::clone(directory), name: name.to_vec() };
+    pub(crate) fn meet(&self, file: HardLink, directory: &Arc<DirGuard>, name: &[u8], is_file: bool) -> bool {
+        let waiting = || Waiting { directory: Arc::clone(directory), name: name.to_vec(), is_file };
         let mut files = self.files.lock().expect("nobody panics with it");
         let source = match files.get_mut(&file) {
             None => {
@@ -69,6 +71,11 @@ impl Links {
         }
     }
 
+    /// What was met was not restored, and was not meant to be: its other names are looked at on their own.
+    pub(crate) fn forget(&self, file: HardLink) {
+        self.files.lock().expect("nobody panics with it").remove(&file);
+    }
+
     fn link(&self, waiting: &Waiting, source: Option<&LinkSource>) {
         let dir = &waiting.directory.dir;
         let name = Name::new(&waiting.name).expect("trees hold only names");
@@ -81,7 +88,7 @@ impl Links {
             }
         };
         match linked {
-            Ok(()) => Progress::add(&self.sink.monitor().progress().files, 1),
+            Ok(()) => Progress::add(&self.sink.monitor().progress().files, u64::from(waiting.is_file)),
             Err(error) => self.sink.host_problem(&error),
         }
     }

@@ -1,11 +1,12 @@
 //! [`Sink`]: what all parts of a restore report to: numbers, trouble, what could not be applied.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use host_fs::{Aspect, HostError, NotApplied, Reason};
+use host_fs::{Aspect, HostError, HostErrorKind, NotApplied, Reason};
 
 use crate::backup::problem;
 use crate::error::{ClientError, explain};
@@ -36,8 +37,15 @@ impl Sink {
     }
 
     /// Trouble with a file on this machine.
+    ///
+    /// A full disk is more than that: whatever comes next would not fit either.
     pub(crate) fn host_problem(&self, error: &HostError) {
-        self.problem(problem(error));
+        if error.kind() == HostErrorKind::Full {
+            let (path, source) = (error.path().to_owned(), io::ErrorKind::StorageFull.into());
+            self.fail(ClientError::Io { verb: error.verb(), path, source });
+        } else {
+            self.problem(problem(error));
+        }
     }
 
     /// A file whose content cannot be had.

@@ -57,6 +57,13 @@ pub(crate) struct Walk {
     sink: Arc<Sink>,
 }
 
+/// Why there is nothing to link to.
+enum Absent {
+    /// A device, for somebody who may not make one; each of its names is left out.
+    NotMade,
+    Lost,
+}
+
 impl Walk {
     pub(crate) fn new(line: &Line, tasks: Sender<Task>, sink: Arc<Sink>) -> Self {
         let reader = Reader::new(line.clone(), Arc::clone(line.keys()), RECENT_BYTES);
@@ -115,15 +122,36 @@ impl Walk {
                 Err(error) => self.sink.host_problem(&error),
             },
             EntryKind::File { size, content } => self.file(directory, name, size, content, metadata)?,
-            leaf => {
-                let leaf = Leaf::of(&leaf).expect("files and directories have gone");
-                match directory.dir.leaf(checked, leaf, &metadata) {
-                    Ok(restored) => self.sink.not_applied(&restored.not_applied),
-                    Err(error) => self.sink.host_problem(&error),
-                }
-            }
+            leaf => self.leaf(directory, &name, &leaf, &metadata),
         }
         Ok(None)
+    }
+
+    /// Restores something without content, which may have several names as files do.
+    fn leaf(&self, directory: &Arc<DirGuard>, name: &[u8], kind: &EntryKind, metadata: &Metadata) {
+        if let Some(file) = metadata.hard_link
+            && !self.links.meet(file, directory, name, false)
+        {
+            return;
+        }
+        let checked = Name::new(name).expect("trees hold only names");
+        let leaf = Leaf::of(kind).expect("files and directories have gone");
+        let source = match directory.dir.leaf(checked, leaf, metadata) {
+            Ok(restored) => {
+                self.sink.not_applied(&restored.not_applied);
+                restored.link.ok_or(Absent::NotMade)
+            }
+            Err(error) => {
+                self.sink.host_problem(&error);
+                Err(Absent::Lost)
+            }
+        };
+        match (metadata.hard_link, source) {
+            (None, _) => {}
+            (Some(file), Ok(source)) => self.links.settle(file, Some(&source)),
+            (Some(file), Err(Absent::Lost)) => self.links.settle(file, None),
+            (Some(file), Err(Absent::NotMade)) => self.links.forget(file),
+        }
     }
 
     fn file(
@@ -135,7 +163,7 @@ impl Walk {
         metadata: Metadata,
     ) -> Result<(), ClientError> {
         if let Some(file) = metadata.hard_link
-            && !self.links.meet(file, directory, &name)
+            && !self.links.meet(file, directory, &name, true)
         {
             return Ok(());
         }

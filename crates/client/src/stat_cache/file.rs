@@ -9,6 +9,7 @@ use std::sync::Arc;
 use object::{ObjectId, VaultId};
 
 use super::layout::{CachedEntry, DirPointer, DirRecord, ROOT_LEN, Root};
+use crate::config::ensure_private;
 
 const FILE_MAGIC: &[u8; 16] = b"delta-backup st\x01";
 const FILE_HEADER_LEN: usize = 32;
@@ -21,7 +22,7 @@ const GARBAGE_FLOOR: u64 = 1 << 20;
 /// After so many backups every file is read again, whatever its stamp says.
 const RUNS_MAX: u32 = 30;
 
-/// Which cache: one per server, vault and chain.
+/// Which cache: one per vault and chain.
 #[derive(Clone, Debug)]
 pub(crate) struct CacheKey {
     pub(crate) vault: VaultId,
@@ -149,7 +150,7 @@ impl StatCacheWriter {
         previous: Option<&Arc<StatCache>>,
         file_id: [u8; 16],
     ) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        ensure_private(folder)?;
         let continued =
             previous.filter(|cache| cache.root.file_len / 2 < cache.root.directory.live_len + GARBAGE_FLOOR);
         if let Some(cache) = continued {

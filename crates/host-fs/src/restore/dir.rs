@@ -14,7 +14,7 @@ use super::not_applied::NotApplied;
 use super::options::Rights;
 use super::root::Shared;
 use crate::beneath::open_one;
-use crate::dir::{open_parent, stat_in, stat_of};
+use crate::dir::{OPEN_DIR, open_parent, stat_in, stat_of};
 use crate::error::{HostError, HostErrorKind};
 use crate::name::Name;
 use crate::path::HostPath;
@@ -23,7 +23,6 @@ use crate::stack::Parkable;
 use crate::stat::{FileKind, Identity, Stat};
 use crate::xattr::{ACL_ACCESS, ACL_DEFAULT, XattrTarget, proc_path};
 
-const OPEN_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 /// What a new directory may be until it is finished: nobody else can come in and meddle.
 const MODE_WHILE_FILLED: u32 = 0o700;
 /// How often a name that keeps changing under our hands is tried again.
@@ -269,7 +268,7 @@ impl Parkable for RestoreDir {
 
     fn reopen(parked: Self::Parked, child: &Self) -> Result<Self, HostError> {
         let path = child.0.path.clone().truncated(parked.path_len);
-        let fd = open_parent(child.fd(), parked.identity, &path)?;
+        let fd = open_parent(child.fd(), parked.identity, &path, OPEN_DIR)?;
         Ok(Self::new(parked.shared, fd, path, parked.identity, parked.traits, false))
     }
 }

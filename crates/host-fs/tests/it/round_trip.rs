@@ -18,10 +18,6 @@ fn options() -> RestoreOptions {
     RestoreOptions { trust_target: true, ..RestoreOptions::for_this_process() }
 }
 
-fn comparison() -> CompareOptions {
-    if geteuid().is_root() { CompareOptions::exact() } else { CompareOptions::unprivileged() }
-}
-
 #[track_caller]
 fn copy(from: &Path, to: &Path) -> Copied {
     copy_tree(from, to, options(), HELD_MAX).expect("the tree can be copied")
@@ -51,20 +47,20 @@ fn check_round_trip(scratch: &Path) {
     let copied = copy(&original, &restored);
     assert_eq!(copied.entries, entries);
     assert!(copied.separate.is_empty(), "{:?}", copied.separate);
-    check_equal(&original, &restored, comparison());
+    check_equal(&original, &restored, CompareOptions::for_this_user());
     let is_expected = |aspect: &Aspect| *aspect == Aspect::SetId && !geteuid().is_root();
     let unexpected: Vec<_> = copied.not_applied.iter().filter(|(_, missing)| !is_expected(&missing.aspect)).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}");
 
     copy(&original, &restored);
-    check_equal(&original, &restored, comparison());
+    check_equal(&original, &restored, CompareOptions::for_this_user());
 
     let mutations = mutate(&original, seed, 60).expect("the tree can be changed");
     assert!(mutations.len() > 40);
     let changed = scratch.join("changed");
     copy(&original, &changed);
-    check_equal(&original, &changed, comparison());
-    let differences = compare(&restored, &changed, comparison()).expect("both trees can be read");
+    check_equal(&original, &changed, CompareOptions::for_this_user());
+    let differences = compare(&restored, &changed, CompareOptions::for_this_user()).expect("both trees can be read");
     assert!(differences.len() > 10, "the oracle sees the changes");
 }
 

@@ -189,8 +189,8 @@ fn kinds_and_edges_that_do_not_belong_together() {
             d.members = vec![(Kind::Data, id(9), 1, edges)];
         }
     };
-    refuses(delta(vec![]), "a delta has one to four basis objects");
-    refuses(delta((1..=5).map(id).collect()), "a delta has one to four basis objects");
+    refuses(delta(vec![]), "a delta has one to eight basis objects");
+    refuses(delta((1..=9).map(id).collect()), "a delta has one to eight basis objects");
     refuses(delta(vec![id(9)]), "a delta is not its own basis");
     refuses(
         |d| {

@@ -321,7 +321,7 @@ fn only_fitting_answers_pass() {
             vec![part(2, &[], true), part(0, &[0, 1], true), part(1, &[], false), part(0, &[], true)],
             vec![part(3, &[], true), part(0, &[2], true), part(0, &[0, 1, 1], true), part(0, &[], false)],
         ),
-        (Place::NoSession, fetch(2, true), vec![part(10, &[], true)], vec![part(11, &[], true)]),
+        (Place::NoSession, fetch(2, true), vec![part(18, &[], true)], vec![part(19, &[], true)]),
         (
             Place::NoSession,
             list(Some(name("b")), 2),

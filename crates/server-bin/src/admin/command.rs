@@ -75,9 +75,11 @@ fn status_text(item: &StatusItem) -> String {
     }];
     lines.push(format!("data directory  {}", item.data_dir));
     if let Some(running) = &item.running {
-        lines.push(format!("connected       {} clients, {} writing", running.clients, running.sessions));
+        lines.push(format!("connected       {}, of these writing {}", running.clients, running.sessions));
     }
-    lines.push(format!("accounts        {} with {} devices and {} vaults", item.accounts, item.devices, item.vaults));
+    lines.push(format!("accounts        {}", item.accounts));
+    lines.push(format!("devices         {}", item.devices));
+    lines.push(format!("vaults          {}", item.vaults));
     lines.push(format!("snapshots       {}", item.snapshots));
     lines.push(format!("stored          {} in {} packs", about(item.bytes_stored), item.packs));
     let full = if item.is_full { " - too little: nothing new is accepted" } else { "" };
@@ -89,7 +91,7 @@ fn status_text(item: &StatusItem) -> String {
 
 fn account_text(item: &AccountItem) -> String {
     let AccountItem { account, role, devices, snapshots, bytes_stored, .. } = item;
-    format!("{account}  {role}, {devices} devices, {snapshots} snapshots, {}", about(*bytes_stored))
+    format!("{account}  {role}, devices: {devices}, snapshots: {snapshots}, {}", about(*bytes_stored))
 }
 
 fn device_text(item: &DeviceItem) -> String {

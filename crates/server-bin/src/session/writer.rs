@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::clock;
-use crate::ingest::{Ingest, IngestError, Verdict};
+use crate::ingest::{Ingest, IngestError, Stored, Verdict};
 use crate::service::{Service, SessionSlot};
 use crate::session::drive::{DriveEditor, DriveError};
 use crate::session::event::Event;
@@ -172,8 +172,10 @@ impl Worker {
         for record in records {
             taken_len += record.bytes().len();
             let taken = self.ingest.take(&mut self.session, record).and_then(|verdict| match verdict {
-                Verdict::Store(record) => {
-                    self.session.put(&record, clock::now())?;
+                Verdict::Store(Stored { supplement, record }) => {
+                    for record in supplement.iter().chain([&record]) {
+                        self.session.put(record, clock::now())?;
+                    }
                     Ok(None)
                 }
                 Verdict::Refuse(id) => Ok(Some(id)),

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use delta_core::{BasisSet, BlockLen, Limits, Matcher, OpList, Signature, SignatureParams, StrongKind};
+use delta_core::{BasisSet, BlockLen, ExactMatcher, Limits, Matcher, OpList, Signature, SignatureParams, StrongKind};
 use object::{Kind, ObjectId, SealedRecord, VaultId};
 use proto::{ClientRequest, FailCode, ServerReply, SignatureRange, SignatureRequest};
 use store::{NewVault, Store, StoreOptions, UnixMs, VaultMode};
-use vault::{Basis, DeltaEncoder, Keys, PlainObject, Sealer, VaultKey};
+use vault::{DeltaEncoder, Keys, PlainObject, Sealer, VaultKey};
 
 use crate::backup::{Backup, noise, restore, sealer};
 use crate::client::{Client, Device};
@@ -72,8 +72,11 @@ impl Versions {
 
 /// A delta as a client would send it.
 fn delta(sealer: &mut Sealer, target: &PlainObject, bases: &[&PlainObject]) -> SealedRecord {
-    let bases: Vec<Basis<'_>> = bases.iter().map(|basis| Basis { id: basis.id, bytes: &basis.body }).collect();
-    let encoded = DeltaEncoder::new().encode_exact(&bases, &target.body).expect("they have much in common");
+    let slices: Vec<&[u8]> = bases.iter().map(|basis| &basis.body[..]).collect();
+    let mut ops = OpList::new();
+    ExactMatcher::new().diff(&slices, &target.body, &mut ops).unwrap();
+    let named: Vec<_> = bases.iter().map(|basis| (basis.id, u32::try_from(basis.body.len()).unwrap())).collect();
+    let encoded = DeltaEncoder::new().encode_matched(&ops, &named, &target.body).expect("they have much in common");
     sealer.seal_delta(&target.id, target.body.len(), &encoded.bases, &encoded.encoded).unwrap()
 }
 
@@ -132,6 +135,39 @@ async fn a_delta_is_stored_as_a_delta_against_whole_chunks() {
     assert_eq!(edges(&records[0]), []);
     assert_eq!(server.metric("backup_server_deltas_received_total").await, 2);
     assert_eq!(server.metric("backup_server_deltas_stored_total").await, 2);
+    server.stop().await;
+}
+
+/// All generations stand on the first one; what each brings is stored with it, and not again with those after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_generation_brings_is_stored_once() {
+    let server = TestServer::start().await;
+    let mut versions = Versions::new(&server).await;
+    let mut content = noise(51, 200 << 10);
+    let mut last = versions.back_up(&content).await;
+    let first = last.id;
+    let mut generations = Vec::new();
+    for generation in 0..12 {
+        let at = 1000 + 15_000 * generation;
+        content[at..at + 3000].copy_from_slice(&noise(60 + generation as u64, 3000));
+        let backup = versions.begin(&content).await;
+        let sent = delta(&mut versions.sealer, &backup.chunks[0], &[&last]);
+        versions.device.client.put(&[sent]).await;
+        let committed = versions.commit(&backup).await;
+        assert_eq!(committed.delta_objects, 1);
+        let stored = versions.stored(backup.chunks[0].id).await;
+        assert_eq!(edges(&stored)[0], first);
+        // Bases are folded when there are eight of them.
+        if generation < 7 {
+            assert_eq!(edges(&stored).len(), generation + 2);
+            assert!(committed.bytes_stored < 4200, "generation {generation}: {committed:?}");
+        }
+        last = backup.chunks[0].clone();
+        generations.push((backup, content.clone()));
+    }
+    for (backup, content) in generations {
+        assert_eq!(versions.restored(&backup).await, content);
+    }
     server.stop().await;
 }
 

@@ -9,5 +9,6 @@ mod deltas;
 mod drive;
 mod hostile;
 mod http;
+mod sealed;
 mod server;
 mod sessions;

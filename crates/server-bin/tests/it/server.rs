@@ -90,9 +90,10 @@ fn program() -> Command {
     program
 }
 
-/// The real program, serving.
+/// The real program, serving; ended with the test that started it.
 pub(crate) struct Program {
-    child: Child,
+    /// `None` once it is waited for.
+    child: Option<Child>,
     pub(crate) port: u16,
 }
 
@@ -116,22 +117,37 @@ impl Program {
             assert!(child.try_wait().unwrap().is_none(), "the server ended");
             std::fs::read_to_string(&port_file).ok()?.trim().parse().ok()
         });
-        Self { child, port }
+        Self { child: Some(child), port }
     }
 
     pub(crate) fn address(&self) -> std::net::SocketAddr {
         std::net::SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Sends a signal by name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Waits for its end.
-    pub(crate) fn output(self) -> Output {
-        self.child.wait_with_output().unwrap()
+    pub(crate) fn output(mut self) -> Output {
+        self.child.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

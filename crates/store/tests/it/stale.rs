@@ -198,7 +198,7 @@ fn a_catalog_that_is_not_ours_is_refused() {
     assert!(error.to_string().contains("newer"), "{error}");
     let world = World::new();
     std::fs::write(world.root.join("catalog.sqlite3"), vec![7; 4096]).unwrap();
-    assert_eq!(world.try_open().unwrap_err().kind(), ErrorKind::Catalog);
+    assert_eq!(world.try_open().unwrap_err().kind(), ErrorKind::Damaged);
 }
 
 #[test]
@@ -221,5 +221,5 @@ fn a_damaged_catalog_is_found_after_an_unclean_end() {
     }
     std::fs::write(&path, bytes).unwrap();
     let error = world.try_open().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Catalog, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
 }

@@ -1,39 +1,184 @@
-//! A real `backup-client` with folders of its own.
+//! [`Client`]: a real `backup-client` with folders of its own.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::run::Outcome;
+use super::{Outcome, peak_resident};
 
+/// How often a running client's memory is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A client program and the folders it keeps its state in.
+#[derive(Clone, Debug)]
 pub struct Client {
     program: PathBuf,
     home: PathBuf,
+    user: Option<u32>,
+}
+
+/// A command that runs.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    words: String,
+    begun: Instant,
+    events: JoinHandle<Vec<String>>,
+    errors: JoinHandle<String>,
+}
+
+/// What came of a command.
+#[derive(Debug)]
+pub struct Run {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The JSON events it printed, in order.
+    pub events: Vec<Value>,
+    /// What it wrote to standard error.
+    pub errors: String,
+    /// How long it took.
+    pub duration: Duration,
+    /// The most bytes it had resident, less what it grew by in its last 20 ms.
+    pub peak_resident: u64,
 }
 
 impl Client {
+    /// A client whose configuration and caches are in `home`.
+    #[must_use]
     pub fn new(program: &Path, home: &Path) -> Self {
-        Self { program: program.to_owned(), home: home.to_owned() }
+        Self { program: program.to_owned(), home: home.to_owned(), user: None }
     }
 
-    /// Runs a command; the last JSON event it printed.
-    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome<Value> {
-        let output = Command::new(&self.program)
+    /// The same client, run by another user of the system; only root may.
+    #[must_use]
+    pub fn as_user(self, user: u32) -> Self {
+        Self { user: Some(user), ..self }
+    }
+
+    /// Where its caches are.
+    #[must_use]
+    pub fn cache_dir(&self) -> PathBuf {
+        self.home.join("cache")
+    }
+
+    /// Starts a command with `--json`.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn start<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome<Running> {
+        let mut command = Command::new(&self.program);
+        command
             .args(arguments)
             .arg("--json")
             .env("BACKUP_CLIENT_CONFIG_DIR", self.home.join("config"))
-            .env("BACKUP_CLIENT_CACHE_DIR", self.home.join("cache"))
-            .stderr(Stdio::inherit())
-            .output()
-            .map_err(|error| format!("cannot run {}: {error}", self.program.display()))?;
-        let words: Vec<String> = arguments.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect();
-        if !output.status.success() {
-            return Err(format!("backup-client {} failed: {}", words.join(" "), output.status));
+            .env("BACKUP_CLIENT_CACHE_DIR", self.cache_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
         }
-        let text = String::from_utf8_lossy(&output.stdout);
-        let last = text.lines().last().ok_or_else(|| format!("backup-client {} printed nothing", words.join(" ")))?;
-        serde_json::from_str(last).map_err(|error| format!("backup-client printed {last:?}: {error}"))
+        let begun = Instant::now();
+        let mut child = command.spawn().map_err(|error| format!("cannot run {}: {error}", self.program.display()))?;
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut stderr = child.stderr.take().expect("it is piped");
+        let events = std::thread::spawn(move || stdout.lines().map_while(Result::ok).collect());
+        let errors = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What could be read is what there is to show.
+            let _ = stderr.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        let words: Vec<String> = arguments.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect();
+        Ok(Running { child, words: words.join(" "), begun, events, errors })
+    }
+
+    /// Runs a command to its end, however that is.
+    ///
+    /// # Errors
+    /// When the program cannot be started, or prints what is no JSON.
+    pub fn try_run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome<Run> {
+        self.start(arguments)?.wait()
+    }
+
+    /// Runs a command that must succeed; the last JSON event it printed.
+    ///
+    /// # Errors
+    /// When it does not succeed, or prints nothing.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome<Value> {
+        let running = self.start(arguments)?;
+        let words = running.words.clone();
+        let run = running.wait()?;
+        if !run.status.success() {
+            return Err(format!("backup-client {words} failed: {}\n{}", run.status, run.errors));
+        }
+        run.last().cloned().ok_or_else(|| format!("backup-client {words} printed nothing"))
+    }
+}
+
+impl Running {
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a power cut would; whether it was still running.
+    ///
+    /// # Errors
+    /// When the system does not let it be ended.
+    pub fn kill(mut self) -> Outcome<bool> {
+        let has_ended = self.child.try_wait().map_err(|error| error.to_string())?.is_some();
+        self.child.kill().map_err(|error| error.to_string())?;
+        self.wait()?;
+        Ok(!has_ended)
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// When it printed what is no JSON.
+    pub fn wait(mut self) -> Outcome<Run> {
+        let mut peak = 0;
+        let status = loop {
+            peak = peak.max(peak_resident(self.child.id()).unwrap_or(0));
+            match self.child.try_wait().map_err(|error| error.to_string())? {
+                Some(status) => break status,
+                None => std::thread::sleep(LOOK_INTERVAL),
+            }
+        };
+        let duration = self.begun.elapsed();
+        let lines = self.events.join().map_err(|_| "the reader of its output failed")?;
+        let errors = self.errors.join().map_err(|_| "the reader of its errors failed")?;
+        let mut events = Vec::with_capacity(lines.len());
+        for line in &lines {
+            match serde_json::from_str(line) {
+                Ok(event) => events.push(event),
+                // What was being written when it was killed.
+                Err(_) if !status.success() => break,
+                Err(error) => return Err(format!("backup-client {} printed {line:?}: {error}", self.words)),
+            }
+        }
+        Ok(Run { status, events, errors, duration, peak_resident: peak })
+    }
+}
+
+impl Run {
+    /// The last event.
+    #[must_use]
+    pub fn last(&self) -> Option<&Value> {
+        self.events.last()
+    }
+
+    /// A number of the last event; 0 when it has none of that name.
+    #[must_use]
+    pub fn number(&self, field: &str) -> u64 {
+        self.last().and_then(|event| event[field].as_u64()).unwrap_or(0)
     }
 }

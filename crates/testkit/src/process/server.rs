@@ -1,69 +1,122 @@
-//! A real `backup-server` on a free loopback port, stopped when dropped.
+//! [`Server`]: a real `backup-server` on a free loopback port, ended when dropped.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::run::{Outcome, read};
+use super::{Outcome, peak_resident};
 
 /// Starting means making keys and a catalog; a busy machine may take its time.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// A server program, its folders, and the process it runs in.
+#[derive(Debug)]
 pub struct Server {
     program: PathBuf,
-    data_dir: PathBuf,
+    home: PathBuf,
     child: Child,
 }
 
 impl Server {
-    /// Starts `program` in the empty folder `home`, and waits until it listens.
+    /// Starts `program` in the folder `home`, and waits until it listens.
+    ///
+    /// # Errors
+    /// When it does not start; its log is in the message.
     pub fn start(program: &Path, home: &Path) -> Outcome<Self> {
-        let data_dir = home.join("server");
-        let port_file = home.join("port");
-        let log = File::create(home.join("server.log")).map_err(|error| error.to_string())?;
-        let child = Command::new(program)
-            .arg("serve")
-            .arg("--data-dir")
-            .arg(&data_dir)
-            .args(["--listen", "127.0.0.1:0", "--port-file"])
-            .arg(&port_file)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        let mut server = Self { program: program.to_owned(), data_dir, child };
-        let started = Instant::now();
-        while fs::read(&port_file).unwrap_or_default().is_empty() {
-            if let Some(status) = server.child.try_wait().map_err(|error| error.to_string())? {
-                let log = fs::read_to_string(home.join("server.log")).unwrap_or_default();
-                return Err(format!("the server ended at once ({status}):\n{log}"));
-            }
-            if started.elapsed() > START_TIMEOUT {
-                return Err(format!("the server does not listen after {} s", START_TIMEOUT.as_secs()));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let child = spawn(program, home, "127.0.0.1:0")?;
+        let mut server = Self { program: program.to_owned(), home: home.to_owned(), child };
+        server.wait_until_it_listens()?;
         Ok(server)
     }
 
-    /// An enrolment string for a new device.
-    pub fn enroll(&self, device: &str) -> Outcome<String> {
-        let mut command = Command::new(&self.program);
-        command.args(["enroll", "--device", device, "--data-dir"]).arg(&self.data_dir);
-        Ok(read(command)?.trim().to_owned())
+    /// Starts it again at the same address, after it was ended.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn restart(&mut self) -> Outcome {
+        let address = fs::read_to_string(self.home.join("port")).map_err(|error| format!("the port file: {error}"))?;
+        let address = address.trim();
+        let address = if address.contains(':') { address.to_owned() } else { format!("127.0.0.1:{address}") };
+        fs::remove_file(self.home.join("port")).map_err(|error| format!("the port file: {error}"))?;
+        self.child = spawn(&self.program, &self.home, &address)?;
+        self.wait_until_it_listens()
     }
 
-    pub fn data_dir(&self) -> &Path {
-        &self.data_dir
+    /// Ends it as a power cut would.
+    ///
+    /// # Errors
+    /// When the system does not let it be ended.
+    pub fn kill(&mut self) -> Outcome {
+        self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// An enrolment string for a new device.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn enroll(&self, device: &str) -> Outcome<String> {
+        let output = Command::new(&self.program)
+            .args(["enroll", "--device", device, "--data-dir"])
+            .arg(self.data_dir())
+            .output()
+            .map_err(|error| format!("cannot run {}: {error}", self.program.display()))?;
+        if !output.status.success() {
+            return Err(format!("enroll failed: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Where it keeps everything.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.home.join("server")
+    }
+
+    /// The most bytes it has had resident.
+    #[must_use]
+    pub fn peak_resident(&self) -> u64 {
+        peak_resident(self.child.id()).unwrap_or(0)
     }
 
     /// Leaves it running; its process id.
+    #[must_use]
     pub fn keep(self) -> u32 {
         let id = self.child.id();
         std::mem::forget(self);
         id
     }
+
+    fn wait_until_it_listens(&mut self) -> Outcome {
+        let started = Instant::now();
+        while fs::read(self.home.join("port")).unwrap_or_default().is_empty() {
+            if let Some(status) = self.child.try_wait().map_err(|error| error.to_string())? {
+                let log = fs::read_to_string(self.home.join("server.log")).unwrap_or_default();
+                return Err(format!("the server ended at once ({status}):\n{log}"));
+            }
+            if started.elapsed() > START_TIMEOUT {
+                return Err(format!("the server does not listen after {} s", START_TIMEOUT.as_secs()));
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        Ok(())
+    }
+}
+
+fn spawn(program: &Path, home: &Path, address: &str) -> Outcome<Child> {
+    let log = File::options().create(true).append(true).open(home.join("server.log"));
+    let log = log.map_err(|error| format!("the server's log: {error}"))?;
+    Command::new(program)
+        .arg("serve")
+        .arg("--data-dir")
+        .arg(home.join("server"))
+        .args(["--listen", address, "--port-file"])
+        .arg(home.join("port"))
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {error}", program.display()))
 }
 
 impl Drop for Server {

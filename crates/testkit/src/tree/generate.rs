@@ -307,6 +307,7 @@ impl Writer<'_> {
             match mknodat(CWD, dir.join(name), file_type, Mode::from_raw_mode(0o640), device) {
                 Ok(()) => self.written.entries += 1,
                 Err(Errno::PERM) => self.leave_out("devices: not allowed"),
+                Err(Errno::INVAL) => self.leave_out("a device of a large number: the file system has none"),
                 Err(errno) => return Err(errno.into()),
             }
         }

@@ -71,6 +71,12 @@ impl CompareOptions {
         Self { owners: false, set_id: false, system_xattrs: false, devices: false, ..Self::exact() }
     }
 
+    /// What a restore brings back for the user this process runs as.
+    #[must_use]
+    pub fn for_this_user() -> Self {
+        if rustix::process::geteuid().is_root() { Self::exact() } else { Self::unprivileged() }
+    }
+
     /// Nothing at all happened to the tree.
     #[must_use]
     pub fn untouched() -> Self {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use object::Kind;
-use vault::{Basis, DeltaEncoder, DeltaError, OpenError, PlainObject, ReadError, rebuild};
+use vault::{Basis, DeltaEncoder, DeltaError, ExactDelta, OpenError, PlainObject, ReadError, rebuild};
 
 use crate::store::{MemoryStore, keys, sealer};
 
@@ -23,8 +23,9 @@ fn a_chunk_stored_as_a_delta_reads_like_any_other() {
     let target = PlainObject::new(&keys, Kind::Data, vec![], Bytes::from(edited));
 
     let delta = DeltaEncoder::new()
-        .encode_exact(&[Basis { id: basis.id, bytes: &basis.body }], &target.body)
-        .expect("nearly everything was copied");
+        .encode_exact(&keys, &[Basis { id: basis.id, bytes: &basis.body }], &target.body)
+        .expect("nearly everything was copied")
+        .delta;
     let record = sealer.seal_delta(&target.id, target.body.len(), &delta.bases, &delta.encoded).unwrap();
     assert!(record.bytes().len() < 300, "{} bytes for 9 new ones", record.bytes().len());
 
@@ -40,7 +41,7 @@ fn a_chunk_stored_as_a_delta_reads_like_any_other() {
 fn unrelated_chunks_are_not_worth_a_delta() {
     let basis = noise(1, 100_000);
     let id = keys().chunk_id(&basis);
-    assert_eq!(DeltaEncoder::new().encode_exact(&[Basis { id, bytes: &basis }], &noise(2, 100_000)), None);
+    assert_eq!(DeltaEncoder::new().encode_exact(&keys(), &[Basis { id, bytes: &basis }], &noise(2, 100_000)), None);
 }
 
 #[test]
@@ -50,7 +51,8 @@ fn a_delta_against_the_wrong_basis_is_refused() {
     let basis = noise(1, 50_000);
     let target = [&basis[..25_000], b"change", &basis[25_000..]].concat();
     let (basis_id, target_id) = (keys.chunk_id(&basis), keys.chunk_id(&target));
-    let delta = DeltaEncoder::new().encode_exact(&[Basis { id: basis_id, bytes: &basis }], &target).unwrap();
+    let delta =
+        DeltaEncoder::new().encode_exact(&keys, &[Basis { id: basis_id, bytes: &basis }], &target).unwrap().delta;
     let record = sealer.seal_delta(&target_id, target.len(), &delta.bases, &delta.encoded).unwrap();
     let vault::Opened::Delta(sealed) = vault::Opener::new(keys.clone()).open(record.view()).unwrap() else {
         panic!("sealed as a delta");
@@ -72,7 +74,7 @@ fn a_missing_or_nested_basis_is_named() {
     let mut encoder = DeltaEncoder::new();
     let mut store = MemoryStore::default();
     for (basis, basis_id, target, id) in [(&first, id1, &second, id2), (&second, id2, &third, id3)] {
-        let delta = encoder.encode_exact(&[Basis { id: basis_id, bytes: basis }], target).unwrap();
+        let delta = encoder.encode_exact(&keys, &[Basis { id: basis_id, bytes: basis }], target).unwrap().delta;
         store.put(sealer.seal_delta(&id, target.len(), &delta.bases, &delta.encoded).unwrap());
     }
     let mut reader = store.reader(&keys);
@@ -90,4 +92,41 @@ fn a_frame_that_unpacks_to_too_much_is_refused() {
     let record = sealer.seal_delta(&keys.chunk_id(b""), 10, &[keys.chunk_id(b"basis")], &bomb).unwrap();
     let error = vault::Opener::new(keys).open(record.view()).unwrap_err();
     assert!(matches!(error, OpenError::Decompress(_)), "{error}");
+}
+
+/// Each generation of a chunk is a delta against what the first one was; what the generations bring is stored once.
+#[test]
+fn many_generations_store_what_is_new_about_once() {
+    let keys = keys();
+    let mut sealer = sealer(&keys);
+    let mut encoder = DeltaEncoder::new();
+    let mut store = MemoryStore::default();
+    let first = PlainObject::new(&keys, Kind::Data, vec![], Bytes::from(noise(1, 1 << 20)));
+    store.put_all(&mut sealer, std::slice::from_ref(&first));
+    let mut bases = vec![first.clone()];
+    let mut content = first.body.to_vec();
+    let (mut generations, mut stored_len, mut new_len) = (Vec::new(), 0, 0);
+    for generation in 0..30 {
+        let news = noise(100 + generation, 6000);
+        new_len += news.len();
+        let at = usize::from(generation) * 30_011 + 17;
+        content[at..at + news.len()].copy_from_slice(&news);
+        let target = PlainObject::new(&keys, Kind::Data, vec![], Bytes::from(content.clone()));
+        let at_hand: Vec<Basis<'_>> = bases.iter().map(|basis| Basis { id: basis.id, bytes: &basis.body }).collect();
+        let ExactDelta { delta, supplement } = encoder.encode_exact(&keys, &at_hand, &target.body).unwrap();
+        let supplement = supplement.expect("6000 bytes are worth a supplement");
+        assert_eq!(delta.bases.last(), Some(&supplement.id));
+        let record = sealer.seal_delta(&target.id, target.body.len(), &delta.bases, &delta.encoded).unwrap();
+        stored_len += record.bytes().len() + supplement.body.len();
+        store.put(record);
+        store.put_all(&mut sealer, std::slice::from_ref(&supplement));
+        bases.push(supplement);
+        bases.retain(|basis| delta.bases.contains(&basis.id));
+        generations.push(target);
+    }
+    assert!(stored_len < 3 * new_len, "{stored_len} bytes for {new_len} new ones");
+    let mut reader = store.reader(&keys);
+    for generation in generations {
+        assert_eq!(reader.object(generation.id).unwrap(), generation);
+    }
 }

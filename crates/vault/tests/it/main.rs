@@ -5,4 +5,5 @@ mod delta;
 mod keys;
 mod pages;
 mod seal;
+mod sealed;
 mod store;
