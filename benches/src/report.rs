@@ -56,6 +56,10 @@ pub fn megabytes(bytes: f64) -> String {
     format!("{:.2} MB", bytes / 1e6)
 }
 
+pub fn milliseconds(duration: f64) -> String {
+    format!("{:.1} ms", duration * 1000.0)
+}
+
 pub fn seconds(duration: f64) -> String {
     format!("{duration:.1} s")
 }

@@ -17,9 +17,19 @@ pub struct Rig {
 impl Rig {
     /// The programs are those beside this one, or where `BENCH_BIN_DIR` says.
     pub fn start() -> Outcome<Self> {
+        Self::start_with(&[])
+    }
+
+    /// As [`start`](Self::start), the server with these options.
+    pub fn start_with(options: &[&str]) -> Outcome<Self> {
+        Self::start_of(&program("backup-server")?, &program("backup-client")?, options)
+    }
+
+    /// A server and a client of these programs.
+    pub fn start_of(server: &Path, client: &Path, options: &[&str]) -> Outcome<Self> {
         let home = tempfile::Builder::new().prefix("delta-backup-bench.").tempdir().map_err(|e| e.to_string())?;
-        let server = Server::start(&program("backup-server")?, home.path())?;
-        let client = Client::new(&program("backup-client")?, &home.path().join("client"));
+        let server = Server::start_with(server, home.path(), options)?;
+        let client = Client::new(client, &home.path().join("client"));
         client.run(&["connect", &server.enroll("bench")?])?;
         Ok(Self { server, client, home })
     }
@@ -70,7 +80,8 @@ pub fn program(name: &str) -> Outcome<PathBuf> {
     if program.is_file() { Ok(program) } else { Err(format!("{} is missing: build it first", program.display())) }
 }
 
-fn len_below(dir: &Path) -> std::io::Result<u64> {
+/// Bytes of all files below a folder.
+pub fn len_below(dir: &Path) -> std::io::Result<u64> {
     let mut len = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

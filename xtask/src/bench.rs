@@ -7,11 +7,16 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
+use crate::rdiff;
 use crate::run::{Outcome, cargo, run as run_command, target_dir};
 
 /// Names a person types, and the packages whose benches they stand for.
-const SETS: [(&str, &[&str]); 3] =
-    [("delta", &["delta-core"]), ("store", &["store"]), ("all", &["delta-core", "host-fs", "store"])];
+const SETS: [(&str, &[&str]); 4] = [
+    ("delta", &["delta-core"]),
+    ("store", &["store"]),
+    ("search", &["server-bin"]),
+    ("all", &["delta-core", "host-fs", "store", "server-bin"]),
+];
 
 /// Last part of the name of a bench that does another's work by other means.
 const PEERS: [&str; 2] = ["fast_rsync", "memcpy"];
@@ -22,17 +27,18 @@ pub fn run(arguments: &[&str]) -> Outcome {
     let name = match arguments {
         [] => "all",
         [name] => name,
-        _ => return Err("bench takes one of delta, store, all".to_owned()),
+        _ => return Err("bench takes one of delta, store, search, all, or peers and its arguments".to_owned()),
     };
     let set = SETS.iter().find(|(known, _)| *known == name);
-    let (_, packages) = set.ok_or_else(|| format!("there is no bench {name}: delta, store or all"))?;
+    let (_, packages) = set.ok_or_else(|| format!("there is no bench {name}: delta, store, search, all or peers"))?;
     let start = SystemTime::now();
     for package in *packages {
         run_command(cargo(&["bench", "--package", package]))?;
     }
     let mut measured = BTreeMap::new();
     collect(&target_dir().join("criterion"), start, &mut measured)?;
-    print(&measured);
+    let rdiff = if packages.contains(&"delta-core") { rdiff::measure()? } else { BTreeMap::new() };
+    print(&measured, &rdiff);
     Ok(())
 }
 
@@ -70,9 +76,10 @@ fn collect(folder: &Path, start: SystemTime, measured: &mut BTreeMap<String, Mea
     Ok(())
 }
 
-/// A line for each bench: its median, and how many times as fast as its peers it was.
-fn print(measured: &BTreeMap<String, Measured>) {
-    println!("\n{:40} {:>12} {:>8} {:>12} {:>8}", "", "median", "GB/s", "x fast_rsync", "x memcpy");
+/// A line for each bench: its median, and how many times as fast as its peers it was; `rdiff` has that program's speeds, in
+/// bytes per nanosecond.
+fn print(measured: &BTreeMap<String, Measured>, rdiff: &BTreeMap<String, f64>) {
+    println!("\n{:40} {:>12} {:>8} {:>12} {:>8} {:>8}", "", "median", "GB/s", "x fast_rsync", "x memcpy", "x rdiff");
     for (name, Measured { median_ns, bytes }) in measured {
         if PEERS.iter().any(|peer| name.ends_with(&format!("/{peer}"))) {
             continue;
@@ -82,8 +89,9 @@ fn print(measured: &BTreeMap<String, Measured>) {
             let peer = measured.get(&format!("{name}/{peer}")).or_else(|| measured.get(&format!("{CEILING}/{peer}")));
             peer.filter(|peer| peer.bytes == *bytes).map(|peer| peer.median_ns / median_ns)
         });
-        let [speed, fast_rsync, memcpy] =
-            [speed, fast_rsync, memcpy].map(|number| number.map_or(String::new(), |number| format!("{number:.2}")));
-        println!("{name:40} {:>9.1} us {speed:>8} {fast_rsync:>12} {memcpy:>8}", median_ns / 1000.0);
+        let rdiff = speed.zip(rdiff.get(name)).map(|(speed, rdiff)| speed / rdiff);
+        let [speed, fast_rsync, memcpy, rdiff] = [speed, fast_rsync, memcpy, rdiff]
+            .map(|number| number.map_or(String::new(), |number| format!("{number:.2}")));
+        println!("{name:40} {:>9.1} us {speed:>8} {fast_rsync:>12} {memcpy:>8} {rdiff:>8}", median_ns / 1000.0);
     }
 }

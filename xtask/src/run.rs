@@ -1,6 +1,6 @@
 //! Running programs: [`run`] shows their output, [`read`] takes it; [`tool`] installs one that is missing.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -15,6 +15,13 @@ pub fn workspace() -> PathBuf {
 /// The folder of everything that is built.
 pub fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// `PATH`, with what was installed into the target folder first.
+pub fn path_with_tools() -> Outcome<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(target_dir().join("tools/bin")).chain(std::env::split_paths(&path));
+    std::env::join_paths(paths).map_err(|error| error.to_string())
 }
 
 /// A cargo command in the workspace.

@@ -2,21 +2,22 @@
 
 use std::time::Instant;
 
-use crate::run::{Outcome, cargo, run as run_command, target_dir, tool, workspace};
-use crate::tidy;
+use crate::run::{Outcome, cargo, path_with_tools, run as run_command, tool, workspace};
+use crate::{tidy, web};
 
 const DENY_VERSION: &str = "0.20.2";
 const NEXTEST_VERSION: &str = "0.9.143";
 
 type Step = (&'static str, fn() -> Outcome);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("format", format),
     ("tidy", || tidy::run(&[])),
     ("lints", lints),
     ("docs", docs),
     ("dependencies", dependencies),
     ("doctests", doctests),
+    ("web", web::check),
     ("tests", tests),
 ];
 
@@ -73,9 +74,6 @@ fn doctests() -> Outcome {
 fn tests() -> Outcome {
     tool("cargo-nextest", NEXTEST_VERSION)?;
     let mut command = cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
-    let tools = target_dir().join("tools/bin");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(tools).chain(std::env::split_paths(&path));
-    command.env("PATH", std::env::join_paths(paths).map_err(|error| error.to_string())?);
+    command.env("PATH", path_with_tools()?);
     run_command(command)
 }

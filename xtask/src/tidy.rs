@@ -6,28 +6,34 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::invariants;
 use crate::layout;
+use crate::lengths;
 use crate::run::{Outcome, cargo, read, workspace};
+use crate::secrets;
 
 /// Which crates a crate of the workspace may use. What is not here must not be there.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("delta-core", &[]),
     ("object", &[]),
     ("vault", &["delta-core", "object"]),
     ("proto", &["object"]),
     ("store", &["object"]),
     ("placement", &[]),
-    ("host-fs", &["vault"]),
+    ("host-fs", &["placement", "vault"]),
     ("client", &["delta-core", "host-fs", "object", "proto", "vault"]),
     ("client-bin", &["client", "host-fs", "proto", "vault"]),
-    ("server-bin", &["delta-core", "object", "proto", "store", "vault"]),
+    ("rescue", &["host-fs", "object", "store", "vault"]),
+    ("server-bin", &["delta-core", "host-fs", "object", "proto", "rescue", "store", "vault", "web-ui"]),
+    ("web-ui", &[]),
     ("testkit", &["store"]),
     ("e2e", &["client-bin", "server-bin"]),
-    ("benches", &["testkit"]),
+    ("benches", &["object", "store", "testkit"]),
     ("xtask", &["testkit"]),
 ];
 /// Crates that wait for nothing: no runtime below them.
-const WITHOUT_RUNTIME: [&str; 7] = ["delta-core", "object", "vault", "proto", "store", "placement", "host-fs"];
+const WITHOUT_RUNTIME: [&str; 9] =
+    ["delta-core", "object", "vault", "proto", "store", "placement", "host-fs", "rescue", "web-ui"];
 /// The one crate that may decode with it: unmaintained, and dangerous without limits.
 const BINCODE_IN: &str = "proto";
 /// Words that mark something unfinished.
@@ -41,7 +47,15 @@ pub fn run(arguments: &[&str]) -> Outcome {
         ["--accept-formats"] => true,
         _ => return Err("tidy knows only --accept-formats".to_owned()),
     };
-    let checks = [edges(), files(), decisions(), layout::check(is_accepted)];
+    let checks = [
+        edges(),
+        files(),
+        decisions(),
+        invariants::check(),
+        layout::check(is_accepted),
+        lengths::check(),
+        secrets::check(),
+    ];
     let complaints: Vec<String> = checks.into_iter().filter_map(Result::err).collect();
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("\n")) }
 }

@@ -33,7 +33,7 @@ fn kill_clients(report: &mut Report, random: &mut Random) -> Outcome {
     for _ in 0..KILLS {
         let running = rig.client.start(&["backup".as_ref(), source.as_os_str()])?;
         std::thread::sleep(Duration::from_millis(100 + random.below(400)));
-        kills += usize::from(running.kill()?);
+        kills += usize::from(running.kill()?.was_killed());
     }
     let kept = rig.stored_len()? as f64;
     let last = rig.back_up(&source)?;

@@ -1,11 +1,14 @@
 //! The bounds that the project promises, on data of the size they are promised for. Too large for the tests.
 
+mod crowd;
 mod database;
+mod folder;
 mod generations;
 mod image;
 mod kills;
 mod sparse;
 mod tree;
+mod uploads;
 
 use testkit::process::Outcome;
 
@@ -13,12 +16,15 @@ use crate::report::Report;
 
 type Line = (&'static str, fn(&mut Report) -> Outcome);
 
-const LINES: [Line; 5] = [
+const LINES: [Line; 8] = [
     ("tree", tree::run),
     ("database", database::run),
     ("image", image::run),
     ("sparse", sparse::run),
     ("kills", kills::run),
+    ("uploads", uploads::run),
+    ("crowd", crowd::run),
+    ("folder", folder::run),
 ];
 
 /// Runs all lines, or those named.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use testkit::process::{Client, Outcome};
@@ -10,6 +10,7 @@ use testkit::tree::{CompareOptions, TreeSpec, compare};
 
 use crate::report::{Report, mebibytes, megabytes, seconds};
 use crate::rig::Rig;
+use crate::sources::{real_sources, succeed};
 
 const FILES_MIN: u64 = 50_000;
 /// `nobody`, as nearly every system has it.
@@ -80,29 +81,4 @@ fn check_equal(original: &Path, restored: &Path, options: CompareOptions) -> Out
     let differences = compare(original, restored, options).map_err(|error| error.to_string())?;
     let shown: Vec<String> = differences.iter().take(20).map(ToString::to_string).collect();
     if shown.is_empty() { Ok(()) } else { Err(format!("{} differences:\n{}", differences.len(), shown.join("\n"))) }
-}
-
-/// Debian's kernel sources where they are installed, else what cargo keeps of its registry.
-fn real_sources(target: &Path) -> Outcome<String> {
-    let archives = fs::read_dir("/usr/src").into_iter().flatten().flatten().map(|entry| entry.path());
-    let archive = archives.filter(|path| path.to_string_lossy().contains("linux-source-")).find(|path| path.is_file());
-    if let Some(archive) = archive {
-        let mut unpack = Command::new("tar");
-        unpack.arg("--extract").arg("--file").arg(&archive).arg("--directory").arg(target);
-        succeed(unpack)?;
-        return Ok(archive.display().to_string());
-    }
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-    let registry = home.map(|home| home.join("registry/src")).filter(|folder| folder.is_dir());
-    let registry = registry.ok_or("there are no kernel sources in /usr/src, and no registry of cargo")?;
-    let mut copy = Command::new("cp");
-    copy.arg("-a").arg(&registry).arg(target.join("registry"));
-    succeed(copy)?;
-    Ok(registry.display().to_string())
-}
-
-fn succeed(mut command: Command) -> Outcome {
-    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
 }

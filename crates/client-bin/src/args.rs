@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use client::SnapshotPath;
+use client::{SnapshotName, SnapshotPath};
 
 /// Back up, restore and share files with your own backup-server.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = "backup-client",
     version,
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// No progress, no summary: only errors.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
-    /// How long to wait for a server that cannot be reached, in seconds.
+    /// How long to wait for a server that cannot be reached or is full, in seconds.
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60, env = "BACKUP_CLIENT_MAX_WAIT")]
     pub(crate) max_wait: u64,
     #[command(subcommand)]
@@ -38,7 +38,7 @@ impl Args {
     }
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub(crate) enum Command {
     /// Make this machine a device of a server, once.
     #[command(
@@ -60,10 +60,58 @@ pub(crate) enum Command {
         /// Leave out what matches, in the syntax of .gitignore; may be repeated.
         #[arg(long, value_name = "GLOB")]
         exclude: Vec<String>,
+        /// Every so many backups read all files, also those that seem unchanged: 1 for this one, 0 for never.
+        #[arg(long, value_name = "N", default_value_t = 30, env = "BACKUP_CLIENT_REREAD_EVERY")]
+        reread_every: u32,
     },
     /// List this device's snapshots.
     Snapshots {
         /// Only those of one chain.
+        #[arg(long, value_name = "NAME")]
+        chain: Option<String>,
+        /// Those in the trash, which can still be brought back.
+        #[arg(long)]
+        trash: bool,
+    },
+    /// Move snapshots to the trash; those that are held or too young stay.
+    #[command(
+        after_help = "The server empties the trash by itself, after some days. Until then `undelete` brings back."
+    )]
+    Forget {
+        /// `latest` or the beginning of an id.
+        #[arg(required = true, value_name = "SNAPSHOT")]
+        snapshots: Vec<SnapshotName>,
+        /// Look for them in this chain only.
+        #[arg(long, value_name = "NAME")]
+        chain: Option<String>,
+    },
+    /// Bring snapshots back from the trash; with --drive, files or folders of the drive.
+    Undelete {
+        /// `latest` or the beginning of an id, as `snapshots --trash` lists them; with --drive, a path.
+        #[arg(required = true, value_name = "SNAPSHOT|PATH")]
+        names: Vec<OsString>,
+        /// Look for the snapshots in this chain only.
+        #[arg(long, value_name = "NAME", conflicts_with = "drive")]
+        chain: Option<String>,
+        /// They are paths on the drive, as `rlist --trash` lists them.
+        #[arg(long)]
+        drive: bool,
+    },
+    /// Keep snapshots whatever happens: neither retention nor `forget` takes them away.
+    Hold {
+        /// `latest` or the beginning of an id.
+        #[arg(required = true, value_name = "SNAPSHOT")]
+        snapshots: Vec<SnapshotName>,
+        /// Look for them in this chain only.
+        #[arg(long, value_name = "NAME")]
+        chain: Option<String>,
+    },
+    /// End a hold.
+    Unhold {
+        /// `latest` or the beginning of an id.
+        #[arg(required = true, value_name = "SNAPSHOT")]
+        snapshots: Vec<SnapshotName>,
+        /// Look for them in this chain only.
         #[arg(long, value_name = "NAME")]
         chain: Option<String>,
     },
@@ -102,6 +150,18 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME")]
         chain: Option<String>,
     },
+    /// Restore a random sample of files to scratch, compare it, and have the server remember that.
+    Drill {
+        /// `latest` or the beginning of an id; with `:PATH`, only files below it.
+        #[arg(value_name = "SNAPSHOT[:PATH]", default_value = "latest")]
+        snapshot: SnapshotPath,
+        /// Most files to restore.
+        #[arg(long, value_name = "N", default_value_t = std::num::NonZeroU16::new(20).expect("it is not zero"))]
+        sample: std::num::NonZeroU16,
+        /// Look for the snapshot in this chain only.
+        #[arg(long, value_name = "NAME")]
+        chain: Option<String>,
+    },
     /// Put files on the drive; of a file that is there already only the change is sent.
     Put {
         /// Files or directories on this machine.
@@ -123,6 +183,9 @@ pub(crate) enum Command {
         /// The folder; default: the root.
         #[arg(default_value = "")]
         dir: OsString,
+        /// What was removed and can be brought back, of the whole drive.
+        #[arg(long, conflicts_with = "dir")]
+        trash: bool,
     },
     /// List a directory of this machine.
     List {

@@ -63,7 +63,7 @@ impl Failure {
         match self.source.kind() {
             ErrorKind::Usage | ErrorKind::NotFound => Exit::Usage,
             ErrorKind::Unreachable | ErrorKind::Full => Exit::Unavailable,
-            ErrorKind::NotAllowed => Exit::NotAllowed,
+            ErrorKind::NotAllowed | ErrorKind::Forbidden => Exit::NotAllowed,
             ErrorKind::Integrity => Exit::Integrity,
             ErrorKind::OtherServer => Exit::OtherServer,
         }
@@ -105,6 +105,10 @@ impl Failure {
                 ErrorKind::NotAllowed => {
                     "the device may have been revoked, or the enrolment string used or expired: ask for a new one with \
                      `backup-server enroll`"
+                }
+                ErrorKind::Forbidden => {
+                    "what a device may do is said when it is enrolled (`backup-server enroll --scope`), what may be \
+                     forgotten by `backup-server retention set --min-age` and `backup-client hold`"
                 }
                 ErrorKind::Full => {
                     "free space on the server's disk, or raise its limit, then run this again: nothing \

@@ -101,7 +101,7 @@ impl Watch {
 
     fn show(&self) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Progress { entries, files, bytes, bytes_read, bytes_new } = &self.progress;
+        let Progress { entries, files, bytes, bytes_unchanged: _, bytes_read, bytes_new } = &self.progress;
         if self.style == Style::Json {
             let event = json!({
                 "event": "progress",
@@ -163,6 +163,10 @@ impl Monitor for Watch {
             Event::Reconnecting { reason, wait_ms } => {
                 let wait = words::duration(Duration::from_millis(wait_ms));
                 self.tell(&format!("warning: {}; trying again in {wait}", words::escape(&reason)));
+            }
+            Event::ReadingAgain { reason } => {
+                let reason = words::escape(&reason);
+                self.tell(&format!("warning: {reason}; reading the files again to send what is missing"));
             }
         }
     }

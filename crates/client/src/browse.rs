@@ -32,6 +32,14 @@ pub struct SnapshotSummary {
     pub received_ms: u64,
     /// Bytes the store grew by.
     pub bytes_stored: u64,
+    /// Whether nothing takes it away.
+    pub is_held: bool,
+    /// Since when it is in the trash, in milliseconds since 1970.
+    pub trashed_ms: Option<u64>,
+    /// From when on it may be gone for good.
+    pub purge_ms: Option<u64>,
+    /// When a drill last found a sample of it sound.
+    pub verified_ms: Option<u64>,
     /// What its maker wrote into it; the error when it cannot be read.
     pub details: Result<Snapshot, String>,
 }
@@ -62,14 +70,21 @@ impl FromStr for SnapshotPath {
             Some((name, path)) => (name, Some(PathBuf::from(path))),
             None => (text, None),
         };
-        let snapshot = match name {
-            "latest" => SnapshotName::Latest,
+        Ok(Self { snapshot: name.parse()?, path })
+    }
+}
+
+impl FromStr for SnapshotName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "latest" => Ok(Self::Latest),
             prefix if prefix.len() < PREFIX_LEN_MIN || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-                return Err(format!("{name:?} is no snapshot: give `latest` or at least 4 hex digits of an id"));
+                Err(format!("{name:?} is no snapshot: give `latest` or at least 4 hex digits of an id"))
             }
-            prefix => SnapshotName::Prefix(prefix.to_ascii_lowercase()),
-        };
-        Ok(Self { snapshot, path })
+            prefix => Ok(Self::Prefix(prefix.to_ascii_lowercase())),
+        }
     }
 }
 
@@ -91,12 +106,12 @@ pub enum Node {
     Entry(Entry),
 }
 
-/// This device's snapshots, newest first; of one chain when it is named.
+/// This device's snapshots, or those in the trash, newest first; of one chain when it is named.
 ///
 /// # Errors
 /// [`ClientError`].
-pub fn snapshots(line: &Line, chain: Option<&str>) -> Result<Vec<SnapshotSummary>, ClientError> {
-    let items = items(line, chain)?;
+pub fn snapshots(line: &Line, chain: Option<&str>, in_trash: bool) -> Result<Vec<SnapshotSummary>, ClientError> {
+    let items = items(line, chain, in_trash)?;
     let mut reader = Reader::new(line.clone(), Arc::clone(line.keys()), RECENT_BYTES);
     let ids: Vec<ObjectId> = items.iter().map(|item| item.snapshot).collect();
     // Fetched together; one that is damaged must not hide the others.
@@ -117,19 +132,23 @@ pub fn snapshots(line: &Line, chain: Option<&str>) -> Result<Vec<SnapshotSummary
             seq: item.seq,
             received_ms: item.received_ms,
             bytes_stored: item.bytes_stored,
+            is_held: item.is_held,
+            trashed_ms: item.trashed_ms,
+            purge_ms: item.purge_ms,
+            verified_ms: item.verified_ms,
             details,
         });
     }
     Ok(summaries)
 }
 
-fn items(line: &Line, chain: Option<&str>) -> Result<Vec<SnapshotItem>, ClientError> {
+fn items(line: &Line, chain: Option<&str>, in_trash: bool) -> Result<Vec<SnapshotItem>, ClientError> {
     let chain = chain.map(ChainName::new).transpose();
     let chain = chain.map_err(|error| ClientError::Usage(format!("chain name: {error}")))?;
     let mut items = Vec::new();
     let mut before = None;
     loop {
-        let request = proto::Snapshots { chain: chain.clone(), before, limit: PAGE_LEN };
+        let request = proto::Snapshots { chain: chain.clone(), before, limit: PAGE_LEN, in_trash };
         let answer = line.ask(|session| session.snapshots(request.clone()))?;
         items.extend(answer.items);
         before = answer.next;
@@ -144,7 +163,34 @@ fn items(line: &Line, chain: Option<&str>) -> Result<Vec<SnapshotItem>, ClientEr
 /// # Errors
 /// [`ClientError::NotFound`]; [`ClientError::Usage`] when several fit.
 pub fn resolve(line: &Line, name: &SnapshotName, chain: Option<&str>) -> Result<ObjectId, ClientError> {
-    let items = items(line, chain)?;
+    choose(&items(line, chain, false)?, name)
+}
+
+/// The ids of the snapshots that a person named, each once: those in the trash, those that are not, or either.
+///
+/// # Errors
+/// As [`resolve`].
+pub(crate) fn resolve_all(
+    line: &Line,
+    names: &[SnapshotName],
+    chain: Option<&str>,
+    in_trash: &[bool],
+) -> Result<Vec<ObjectId>, ClientError> {
+    let mut all = Vec::new();
+    for in_trash in in_trash {
+        all.extend(items(line, chain, *in_trash)?);
+    }
+    let mut ids = Vec::new();
+    for name in names {
+        let id = choose(&all, name)?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+fn choose(items: &[SnapshotItem], name: &SnapshotName) -> Result<ObjectId, ClientError> {
     match name {
         SnapshotName::Latest => {
             let latest = items.first().map(|item| item.snapshot);

@@ -46,6 +46,11 @@ impl Budget {
         Ok(Share { budget: Arc::clone(self), bytes })
     }
 
+    /// What is under way now.
+    pub(crate) fn taken(&self) -> usize {
+        self.total.saturating_sub(self.state.lock().expect("nobody panics with it").available)
+    }
+
     /// Ends all waiting, now and later.
     pub(crate) fn close(&self) {
         self.state.lock().expect("nobody panics with it").is_closed = true;

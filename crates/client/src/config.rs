@@ -1,5 +1,6 @@
 //! Where the client keeps its state: [`Folders`], and [`Connection`], the file that says which server this device belongs
 //! to.
+#![expect(clippy::disallowed_methods, reason = "it is the place where the connection file is written")]
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -132,7 +133,7 @@ impl Connection {
         fs::rename(&new, &path).map_err(failed("replace", &path))
     }
 
-    fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let file = ConnectionFile {
             host: self.host.clone(),
             port: self.port,
@@ -148,7 +149,7 @@ impl Connection {
         toml::to_string(&file).expect("strings and a number make a table")
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let file: ConnectionFile = toml::from_str(text).map_err(|error| error.to_string())?;
         let wrong = |field: &str| format!("{field} is not what it should be");
         Ok(Self {

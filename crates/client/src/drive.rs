@@ -1,5 +1,8 @@
 //! The drive: live files by path. [`put`], [`get`], [`list_drive`], [`remove`].
+#![expect(clippy::disallowed_methods, reason = "a file of the drive goes where the caller says, in one step")]
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
@@ -25,6 +28,7 @@ use crate::error::ClientError;
 use crate::line::Line;
 use crate::monitor::{FileProblem, Monitor, Progress};
 use crate::random::random;
+use crate::rounds::{Trust, in_rounds};
 use crate::session::Session;
 use crate::signature_cache::SignatureCache;
 
@@ -146,26 +150,30 @@ fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
 }
 
-/// Puts files on the drive: of one that is there already, only the change is sent.
+/// Puts files on the drive: of one that is there already, only the change is sent. When a connection is lost, what it
+/// brought to the server is not sent again over the next.
 ///
 /// # Errors
 /// [`ClientError`] when it cannot go on as a whole; files before that are on the drive.
-pub fn put(
-    session: &Session,
-    folders: &Folders,
-    files: &[PutFile],
-    monitor: &dyn Monitor,
-) -> Result<PutReport, ClientError> {
-    check_has_drive(session)?;
-    session.begin_drive()?;
-    let signatures = SignatureCache::new(&folders.cache, session.vault(), "the drive");
+pub fn put(line: &Line, folders: &Folders, files: &[PutFile], monitor: &dyn Monitor) -> Result<PutReport, ClientError> {
+    line.ask(check_has_drive)?;
+    let signatures = SignatureCache::new(&folders.cache, line.session().vault(), "the drive");
     let mut report = PutReport::default();
     for group in files.chunks(FILES_AT_ONCE) {
-        put_group(session, &signatures, group, monitor, &mut report)?;
+        // Puts that were asked for: where the answer was lost with the connection, the next one finds the file as put.
+        let asked = RefCell::new(HashSet::new());
+        let group = line.ask(|session| {
+            in_rounds(monitor, |trust| put_group(session, &signatures, group, monitor, &asked, trust))
+        })?;
+        report.files.extend(group.files);
+        report.problems.extend(group.problems);
+        report.bytes_stored += group.bytes_stored;
+        report.delta_objects += group.delta_objects;
+        report.server_time_ms = report.server_time_ms.max(group.server_time_ms);
     }
     signatures.evict();
     report.bytes_read = Progress::get(&monitor.progress().bytes_read);
-    report.traffic = session.traffic();
+    report.traffic = line.traffic();
     Ok(report)
 }
 
@@ -174,10 +182,12 @@ fn put_group(
     signatures: &SignatureCache,
     group: &[PutFile],
     monitor: &dyn Monitor,
-    report: &mut PutReport,
-) -> Result<(), ClientError> {
-    let mut jobs = Vec::new();
-    let mut befores = Vec::new();
+    asked: &RefCell<HashSet<Vec<u8>>>,
+    trust: Trust,
+) -> Result<PutReport, ClientError> {
+    session.begin_drive()?;
+    let mut report = PutReport::default();
+    let mut targets = Vec::new();
     for file in group {
         let target = drive_path(&file.target)?;
         let before = match stat(session, target.clone())? {
@@ -187,7 +197,17 @@ fn put_group(
             }
             item => item.and_then(|item| item.file),
         };
-        match job(file, before) {
+        targets.push((target, before));
+    }
+    let earlier = match trust {
+        Trust::Earlier => held_contents(session, targets.iter().filter_map(|(_, before)| *before))?,
+        Trust::Nothing => HashSet::new(),
+    };
+    let mut jobs = Vec::new();
+    let mut befores = Vec::new();
+    for (file, (target, before)) in group.iter().zip(targets) {
+        let trusted = before.filter(|before| before.content().id().is_some_and(|id| earlier.contains(&id)));
+        match job(file, trusted) {
             Ok(job) => {
                 jobs.push(job);
                 befores.push((target, before));
@@ -211,9 +231,11 @@ fn put_group(
         });
         let name = target.as_bytes().to_vec();
         if let (true, Some(before)) = (is_identical, before) {
+            let is_identical = !asked.borrow().contains(&name);
             report.files.push(PutOutcome { target: name, size, version: before.version, is_identical });
             continue;
         }
+        asked.borrow_mut().insert(name.clone());
         let put = DrivePut {
             key: IdempotencyKey::from_bytes(random()),
             path: target,
@@ -233,11 +255,18 @@ fn put_group(
         report.server_time_ms = committed.server_time_ms;
         report.files.push(PutOutcome { target: name, size, version: committed.version, is_identical });
     }
-    Ok(())
+    Ok(report)
+}
+
+/// Contents that the vault holds with everything below. What is damaged is not among them: it is sent again.
+fn held_contents(session: &Session, files: impl Iterator<Item = DriveFile>) -> Result<HashSet<ObjectId>, ClientError> {
+    let ids: Vec<ObjectId> = files.filter_map(|file| file.content().id()).collect();
+    let held = session.held(&ids)?;
+    Ok(ids.into_iter().zip(held).filter_map(|(id, is_held)| is_held.then_some(id)).collect())
 }
 
 /// A drive's names and versions are looked after by a server that can read them.
-fn check_has_drive(session: &Session) -> Result<(), ClientError> {
+pub(crate) fn check_has_drive(session: &Session) -> Result<(), ClientError> {
     match session.mode() {
         Mode::Managed => Ok(()),
         Mode::Sealed => Err(ClientError::Usage("a sealed vault has no drive: back up into it instead".to_owned())),
@@ -247,7 +276,7 @@ fn check_has_drive(session: &Session) -> Result<(), ClientError> {
 fn job(file: &PutFile, before: Option<DriveFile>) -> Result<FileJob, host_fs::HostError> {
     let parent = file.source.parent().unwrap_or(Path::new("/"));
     let name = file.source.file_name().unwrap_or_default().as_bytes().to_vec();
-    let directory = HostDir::open_root(parent)?;
+    let directory = HostDir::open_root_passage(parent)?;
     let stat = directory.stat(Name::new(&name).expect("a canonical path of a file ends in a name"))?;
     let previous = before.filter(|before| before.size > 0).map(|before| (before.content(), before.size));
     Ok(FileJob { directory: Arc::new(directory), name, path: file.source.clone(), stat, previous })
@@ -283,15 +312,19 @@ pub fn list_drive(line: &Line, path: &[u8]) -> Result<Vec<DriveItem>, ClientErro
 ///
 /// # Errors
 /// [`ClientError::NotFound`] and others.
-pub fn remove(session: &Session, path: &[u8]) -> Result<(), ClientError> {
+pub fn remove(line: &Line, path: &[u8]) -> Result<(), ClientError> {
     let path = drive_path(path)?;
     if path.is_root() {
         return Err(ClientError::Usage("the root of the drive cannot be removed".to_owned()));
     }
-    check_has_drive(session)?;
-    session.begin_drive()?;
+    line.ask(check_has_drive)?;
+    // The same key over each connection: what was removed before the answer was lost is answered again.
     let remove = DriveRemove { key: IdempotencyKey::from_bytes(random()), path: path.clone(), expected_version: None };
-    match session.drive_remove(remove) {
+    let removed = line.ask(|session| {
+        session.begin_drive()?;
+        session.drive_remove(remove.clone())
+    });
+    match removed {
         Err(ClientError::Refused(failure)) if failure.code() == FailCode::NotFound => Err(not_found(&path)),
         result => result.map(drop),
     }
@@ -452,14 +485,14 @@ fn item(entry: DriveEntry) -> DriveItem {
     DriveItem { name: name.map_or_else(Vec::new, |name| name.as_bytes().to_vec()), file }
 }
 
-fn drive_path(path: &[u8]) -> Result<DrivePath, ClientError> {
+pub(crate) fn drive_path(path: &[u8]) -> Result<DrivePath, ClientError> {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
     let path = names.join(&b'/');
     let refused = || ClientError::Usage(format!("{} cannot be a path on the drive", String::from_utf8_lossy(&path)));
     DrivePath::new(Bytes::from(path.clone())).ok_or_else(refused)
 }
 
-fn shown(path: &DrivePath) -> String {
+pub(crate) fn shown(path: &DrivePath) -> String {
     String::from_utf8_lossy(path.as_bytes()).into_owned()
 }
 

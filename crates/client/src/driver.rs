@@ -6,13 +6,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use object::{ObjectId, SealedRecord};
 use proto::{
-    ClientConfig, ClientEvent, ClientExchange, ClientRequest, EncodedFrame, Failure, Frame, FrameCodec, FrameError,
-    RequestError, ServerReply, ServerSilent, SoftwareName, StreamId,
+    BackupProgress, ClientConfig, ClientEvent, ClientExchange, ClientRequest, EncodedFrame, Failure, Frame, FrameCodec,
+    FrameError, RequestError, ServerReply, ServerSilent, SoftwareName, StreamId,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
@@ -26,6 +26,10 @@ const QUEUED_BYTES_MAX: usize = 8 << 20;
 /// Frames handed to the writing task ahead of the socket.
 const FRAMES_AHEAD: usize = 4;
 const READ_BUFFER_LEN: usize = 256 * 1024;
+/// How long to wait for the reason when the server takes nothing more.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
+/// Time for what is queued to go out when the connection is no longer needed.
+const FAREWELL_WAIT: Duration = Duration::from_secs(1);
 
 /// Why nothing more comes over a connection.
 #[derive(Clone, Debug)]
@@ -62,6 +66,7 @@ pub(crate) struct Link {
 enum Command {
     Ask { request: Box<ClientRequest>, answers: mpsc::UnboundedSender<Answer> },
     Put { records: Vec<SealedRecord>, share: Share, number: oneshot::Sender<Result<u64, LinkError>> },
+    Tell(BackupProgress),
     Bye,
 }
 
@@ -99,9 +104,19 @@ impl Link {
         answer.blocking_recv().unwrap_or_else(|_| Err(end(&self.status)))
     }
 
+    /// Tells how far the open backup has come; does not wait.
+    pub(crate) fn tell(&self, progress: BackupProgress) {
+        let _ = self.commands.send(Command::Tell(progress));
+    }
+
     /// Says goodbye; the server closes the connection.
     pub(crate) fn bye(&self) {
         let _ = self.commands.send(Command::Bye);
+    }
+
+    /// Waits until nothing more goes out: the goodbye is with the system, or never will be.
+    pub(crate) async fn gone(&self) {
+        self.commands.closed().await;
     }
 
     pub(crate) fn status(&self) -> MutexGuard<'_, Status> {
@@ -125,13 +140,13 @@ pub(crate) fn start<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (commands, command_queue) = mpsc::unbounded_channel();
+    let (commands, mut command_queue) = mpsc::unbounded_channel();
     let (frames, frame_queue) = mpsc::channel(FRAMES_AHEAD);
     let (reader, writer) = tokio::io::split(stream);
     let room = Budget::new(QUEUED_BYTES_MAX);
     let status = Arc::new(Mutex::new(Status::default()));
     let (welcome, welcomed) = oneshot::channel();
-    let writing = tokio::spawn(write_frames(writer, frame_queue));
+    let mut writing = tokio::spawn(write_frames(writer, frame_queue));
     let config = ClientConfig::new(SoftwareName::lossy(software));
     let driver = Driver {
         exchange: ClientExchange::new(config, Instant::now()),
@@ -146,8 +161,12 @@ where
     };
     let closed_room = Arc::clone(&room);
     tokio::spawn(async move {
-        driver.run(reader, command_queue, frames, writing).await;
+        driver.run(reader, &mut command_queue, frames, &mut writing).await;
         closed_room.close();
+        // What is queued goes out, a goodbye above all; then the queue of commands closes, and tells.
+        if !writing.is_finished() {
+            let _ = tokio::time::timeout(FAREWELL_WAIT, writing).await;
+        }
     });
     (Link { commands, room, status }, welcomed)
 }
@@ -185,9 +204,9 @@ impl Driver {
     async fn run(
         mut self,
         mut reader: impl AsyncRead + Unpin,
-        mut commands: mpsc::UnboundedReceiver<Command>,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
         frames: mpsc::Sender<Outgoing>,
-        mut writing: tokio::task::JoinHandle<io::Result<()>>,
+        writing: &mut tokio::task::JoinHandle<io::Result<()>>,
     ) {
         let mut codec = FrameCodec::new();
         let mut received = BytesMut::new();
@@ -205,7 +224,10 @@ impl Driver {
                 },
                 permit = frames.reserve(), if has_frames => match permit {
                     Ok(permit) => permit.send(self.next_frame()),
-                    Err(_) => break writing_error(&mut writing).await,
+                    Err(_) => {
+                        let error = writing_error(writing).await;
+                        break self.last_words(&mut reader, &mut codec, &mut received).await.unwrap_or(error);
+                    }
                 },
                 command = commands.recv(), if !has_frames => match command {
                     Some(command) => self.on_command(command),
@@ -220,6 +242,24 @@ impl Driver {
         if let Some(welcome) = self.welcome.take() {
             let _ = welcome.send(Err(end));
         }
+    }
+
+    /// Why the server ended the connection, if it has said so: what it sent before is still there when writing fails.
+    async fn last_words(
+        &mut self,
+        reader: &mut (impl AsyncRead + Unpin),
+        codec: &mut FrameCodec,
+        received: &mut BytesMut,
+    ) -> Option<LinkError> {
+        let listening = async {
+            while let Ok(frame) = read_frame(reader, codec, received).await {
+                if let Err(end @ LinkError::Failed(_)) = self.on_frame(frame) {
+                    return Some(end);
+                }
+            }
+            None
+        };
+        tokio::time::timeout(LAST_WORDS_WAIT, listening).await.unwrap_or(None)
     }
 
     /// A frame may take longer than the server may be silent: bytes of it count as a sign of life.
@@ -250,6 +290,10 @@ impl Driver {
                     self.shares.push_back((last_frame, share));
                 }
                 let _ = number.send(result.map_err(LinkError::lost));
+            }
+            Command::Tell(progress) => {
+                // It is of no use any more when the session has ended meanwhile.
+                let _ = self.exchange.tell(progress, Instant::now());
             }
             Command::Bye => {
                 // Whoever says goodbye does not mind that the connection is gone already.

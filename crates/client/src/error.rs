@@ -19,8 +19,10 @@ pub enum ErrorKind {
     Unreachable,
     /// The server has no room left, or this machine has none.
     Full,
-    /// The server refuses this device, or the device may not do that.
+    /// The server refuses this device.
     NotAllowed,
+    /// The server knows this device, and does not let it do that.
+    Forbidden,
     /// There is no such snapshot, file or chain.
     NotFound,
     /// Stored or received bytes are not what they must be.
@@ -53,8 +55,8 @@ pub enum ClientError {
     #[error("the server at {address} is not the one this device was connected to")]
     OtherServer { address: String },
     /// The server speaks something else.
-    #[error("{address} does not answer as a backup server: {answer}")]
-    NotABackupServer { address: String, answer: String },
+    #[error("{address} does not answer as a backup server: {status}{}", proxy_note(*status))]
+    NotABackupServer { address: String, status: hyper::StatusCode },
     /// The connection ended, or the server broke the protocol.
     #[error("the connection to the server was lost")]
     ConnectionLost { source: io::Error },
@@ -130,11 +132,22 @@ impl ClientError {
             _ => false,
         }
     }
+
+    /// Whether the server lacks what it was taken to hold, so that reading the files again and asking about every object
+    /// brings back what is missing.
+    pub(crate) fn is_cured_by_reading(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::ChangedUnderway { .. } => true,
+            Self::Refused(failure) => failure.code() == FailCode::Missing,
+            _ => false,
+        }
+    }
 }
 
 fn kind_of(code: FailCode) -> ErrorKind {
     match code {
-        FailCode::Authentication | FailCode::NotAllowed => ErrorKind::NotAllowed,
+        FailCode::Authentication => ErrorKind::NotAllowed,
+        FailCode::NotAllowed => ErrorKind::Forbidden,
         FailCode::NotFound => ErrorKind::NotFound,
         FailCode::Full => ErrorKind::Full,
         FailCode::Integrity | FailCode::Missing => ErrorKind::Integrity,
@@ -153,4 +166,12 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     message
+}
+
+/// What an answer tells of who stands before the server.
+fn proxy_note(status: hyper::StatusCode) -> &'static str {
+    match status {
+        hyper::StatusCode::UPGRADE_REQUIRED => " (a proxy in between seems to drop the Upgrade header)",
+        _ => "",
+    }
 }

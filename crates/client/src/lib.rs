@@ -10,25 +10,32 @@ mod budget;
 mod config;
 mod connect;
 mod counted;
+mod drill;
 mod drive;
 mod driver;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod line;
 mod monitor;
 mod outward;
 mod passphrase;
 mod random;
 mod restore;
+mod rounds;
 mod session;
 mod signature_cache;
 mod stat_cache;
 mod tls;
+mod trash;
 mod verify;
+mod web_socket;
 
 pub use backup::{BackupJob, BackupReport, backup};
 pub use browse::{Found, Node, SnapshotName, SnapshotPath, SnapshotSummary, find, list, resolve, snapshots, tree_of};
 pub use config::{Connection, Folders, Identity};
 pub use counted::Traffic;
+pub use drill::{DrillOutcome, drill};
 pub use drive::{
     DriveFile, DriveItem, GetTarget, PutFile, PutOutcome, PutReport, files_below, get, list_drive, put, remove,
 };
@@ -38,4 +45,5 @@ pub use monitor::{Event, FileProblem, Monitor, Progress};
 pub use passphrase::Passphrase;
 pub use restore::{RestoreJob, RestoreReport, restore};
 pub use session::Session;
+pub use trash::{ChangeReport, TrashedFile, drive_trash, forget, hold, undelete, undelete_path, unhold};
 pub use verify::{VerifyReport, verify};

@@ -23,6 +23,8 @@ pub struct Progress {
     pub files: AtomicU64,
     /// Bytes of files that are done, read or not.
     pub bytes: AtomicU64,
+    /// Of these, bytes of files that did not have to be read.
+    pub bytes_unchanged: AtomicU64,
     /// Bytes read from files.
     pub bytes_read: AtomicU64,
     /// Bytes of chunks that the server did not have.
@@ -52,6 +54,11 @@ pub enum Event {
         reason: String,
         /// Milliseconds until the next attempt.
         wait_ms: u64,
+    },
+    /// The server lacks what it was taken to hold: the files are read again, and what is missing is sent.
+    ReadingAgain {
+        /// What it lacks, for people.
+        reason: String,
     },
 }
 

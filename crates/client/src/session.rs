@@ -1,13 +1,14 @@
 //! [`Session`]: an open vault on a server. Its methods wait, and any thread may call them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use object::{ObjectId, SealedRecord, VaultId};
 use proto::{
-    Access, Authenticate, Begun, ChainName, ClientRequest, Commit, Committed, DriveCommitted, DriveEntries, DriveList,
-    DrivePath, DrivePut, DriveRemove, Enroll, EnrolmentString, Failure, Fetch, HeldAnswer, HostName, IdempotencyKey,
-    Ids, Purpose, ServerReply, SignatureRequest, Snapshots, SnapshotsAnswer, VaultOpened,
+    Access, Authenticate, BackupProgress, Begun, ChainName, Changed, ClientRequest, Commit, Committed, DeviceId,
+    DrillReport, DriveCommitted, DriveEntries, DriveList, DrivePath, DrivePut, DriveRemove, DriveTrash, DriveTrashed,
+    DriveUndelete, Enroll, EnrolmentString, Failure, Fetch, HeldAnswer, HostName, IdempotencyKey, Ids, Purpose,
+    ServerReply, SignatureRequest, SnapshotChange, Snapshots, SnapshotsAnswer, VaultOpened,
 };
 use tokio::runtime::Runtime;
 use vault::{KeySlot, Keys, Mode, ObjectSource, Unlock, VaultKey};
@@ -61,9 +62,11 @@ impl Conversation {
 /// An open vault on a server.
 pub struct Session {
     conversation: Conversation,
+    device: DeviceId,
     vault: VaultId,
     mode: Mode,
     keys: Arc<Keys>,
+    has_begun_drive: Mutex<bool>,
 }
 
 impl Session {
@@ -85,7 +88,15 @@ impl Session {
             unreachable!("the exchange matches replies to requests");
         };
         let (mode, key) = unlock(&opened, passphrase)?;
-        Ok(Self { conversation, vault: opened.vault, mode, keys: Arc::new(Keys::new(&key)) })
+        let (device, vault) = (connection.device, opened.vault);
+        Ok(Self {
+            conversation,
+            device,
+            vault,
+            mode,
+            keys: Arc::new(Keys::new(&key)),
+            has_begun_drive: Mutex::new(false),
+        })
     }
 
     /// Makes this machine a device of the server that the enrolment string names.
@@ -113,6 +124,12 @@ impl Session {
             device_name: enrolled.device_name.to_string(),
             account: enrolled.account.to_string(),
         })
+    }
+
+    /// This device, as the server names it.
+    #[must_use]
+    pub fn device(&self) -> DeviceId {
+        self.device
     }
 
     /// The vault that is open.
@@ -153,12 +170,17 @@ impl Session {
         self.begin(Purpose::Backup { chain, parent_hint })
     }
 
-    /// Opens the session of writing for changes of the drive.
+    /// Opens the session of writing for changes of the drive, unless it is open: it stays so as long as the connection.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub(crate) fn begin_drive(&self) -> Result<Begun, ClientError> {
-        self.begin(Purpose::Drive)
+    pub(crate) fn begin_drive(&self) -> Result<(), ClientError> {
+        let mut has_begun = self.has_begun_drive.lock().expect("nobody panics with it");
+        if !*has_begun {
+            self.begin(Purpose::Drive)?;
+            *has_begun = true;
+        }
+        Ok(())
     }
 
     fn begin(&self, purpose: Purpose) -> Result<Begun, ClientError> {
@@ -204,6 +226,11 @@ impl Session {
     /// [`ClientError`] when the connection has ended.
     pub(crate) fn put(&self, records: Vec<SealedRecord>) -> Result<u64, ClientError> {
         self.conversation.link.put(records).map_err(into_error)
+    }
+
+    /// Tells people who look on how far the open backup has come.
+    pub(crate) fn tell(&self, progress: BackupProgress) {
+        self.conversation.link.tell(progress);
     }
 
     /// Records of the open session that survive power loss.
@@ -312,6 +339,48 @@ impl Session {
         self.drive_change(ClientRequest::DriveRemove(remove))
     }
 
+    /// Brings an entry of the drive back from the trash.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) fn drive_undelete(&self, undelete: DriveUndelete) -> Result<DriveCommitted, ClientError> {
+        self.drive_change(ClientRequest::DriveUndelete(undelete))
+    }
+
+    /// A page of the drive's trash.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) fn drive_trash(&self, request: DriveTrash) -> Result<DriveTrashed, ClientError> {
+        match self.conversation.ask(ClientRequest::DriveTrash(request))? {
+            ServerReply::DriveTrashed(answer) => Ok(answer),
+            _ => unreachable!("the exchange matches replies to requests"),
+        }
+    }
+
+    /// Changes snapshots of this device.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) fn change_snapshots(&self, change: SnapshotChange) -> Result<Changed, ClientError> {
+        self.change(ClientRequest::SnapshotChange(change))
+    }
+
+    /// Reports what restoring a sample came to.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) fn report_drill(&self, report: DrillReport) -> Result<Changed, ClientError> {
+        self.change(ClientRequest::DrillReport(report))
+    }
+
+    fn change(&self, request: ClientRequest) -> Result<Changed, ClientError> {
+        match self.conversation.ask(request)? {
+            ServerReply::Changed(changed) => Ok(changed),
+            _ => unreachable!("the exchange matches replies to requests"),
+        }
+    }
+
     fn drive_change(&self, request: ClientRequest) -> Result<DriveCommitted, ClientError> {
         match self.conversation.ask(request)? {
             ServerReply::DriveCommitted(committed) => Ok(committed),
@@ -329,8 +398,8 @@ impl Session {
 impl Drop for Conversation {
     fn drop(&mut self) {
         self.link.bye();
-        // Gives the goodbye a moment to go out; the server does not need it.
-        self.runtime.block_on(tokio::task::yield_now());
+        // The server keeps what was restored until it hears it, or for days.
+        self.runtime.block_on(self.link.gone());
     }
 }
 

@@ -5,6 +5,7 @@
 //! damaged at any time. In a managed vault signatures are fetched then. A sealed vault's server has none to give: chunks
 //! that change are sent whole then. Every signature carries a tag made with the vault's key, for nobody checks the deltas
 //! of a sealed vault before they are relied on. Layout: `docs/formats.md`.
+#![expect(clippy::disallowed_methods, reason = "it is the place where the cache is written")]
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -184,7 +185,7 @@ pub(crate) struct RememberedFile {
 }
 
 impl RememberedFile {
-    fn open(path: &Path) -> Option<Self> {
+    pub(crate) fn open(path: &Path) -> Option<Self> {
         let file = File::open(path).ok()?;
         let file_len = file.metadata().ok()?.len();
         let mut records = Records { file: BufReader::new(&file), at: 0 };
@@ -271,9 +272,11 @@ impl RememberedFile {
     /// The same as it was written, to be written again.
     pub(crate) fn kept_signature(&self, keys: &Keys, chunk: &ObjectId) -> Option<KeptSignature> {
         let SignaturePlace { chunk, block_len, tag, at, len } = *self.signatures.get(chunk)?;
+        // Bounded: nothing longer than `SIGNATURE_LEN_MAX` is a place.
         let mut encoded = vec![0; len as usize];
         self.file.read_exact_at(&mut encoded, at).ok()?;
-        (keys.signature_tag(&chunk.id, &encoded) == tag).then_some(KeptSignature { chunk, block_len, tag, encoded })
+        let is_ours = keys.is_signature_tag(&tag, &chunk.id, &encoded);
+        is_ours.then_some(KeptSignature { chunk, block_len, tag, encoded })
     }
 }
 

@@ -58,6 +58,7 @@ pub fn apply(bases: &[&[u8]], delta: &Delta<'_>, target_len_max: usize, out: &mu
         return Err(ApplyError::TargetTooLong { target_len, target_len_max });
     }
 
+    // Bounded: by `target_len_max`, as checked above.
     out.reserve(target_len as usize);
     for piece in delta.pieces() {
         out.extend_from_slice(match piece {

@@ -150,8 +150,9 @@ impl Cutter {
     /// Length in bytes of the first chunk of `bytes`: 0 when there are none, and all of them when they are at most
     /// [`min_len`](CutParams::min_len).
     ///
-    /// `bytes` must reach [`max_len`](CutParams::max_len) from its start, or to the end of the file; what lies
-    /// beyond has no influence. The scan starts afresh after every cut, so where the next chunk of an older version
+    /// `bytes` should reach [`max_len`](CutParams::max_len) from its start, or to the end of the file; what lies
+    /// beyond has no influence. When it reaches less far and the answer is not all of it, more bytes would not change
+    /// that. The scan starts afresh after every cut, so where the next chunk of an older version
     /// is known and its bytes stand here unchanged, they are the next chunk, without a scan (unless the old file
     /// ended with it).
     ///
@@ -222,6 +223,23 @@ mod tests {
                 FastCDC::new(&file, min as usize, avg as usize, max as usize).map(|chunk| chunk.length).collect();
             assert_eq!(ours, theirs);
         }
+    }
+
+    #[test]
+    fn a_cut_before_the_end_of_what_is_there_is_final() {
+        let cutter = Cutter::new(CutParams::new(64, 256, 1024).unwrap(), &[1; 32]);
+        let mut file = vec![0; 20_000];
+        blake3::Hasher::new().update(b"cut").finalize_xof().fill(&mut file);
+        let mut cut_early = 0;
+        for start in (0..18_000).step_by(37) {
+            let whole = cutter.cut(&file[start..]);
+            for len in [1, 63, 64, 65, 100, 255, 256, 257, 400, 401, 700, 1023, 1024, 1025] {
+                let cut = cutter.cut(&file[start..start + len]);
+                assert!(cut == len.min(1024) || cut == whole, "{len} bytes from {start}: {cut}, of all {whole}");
+                cut_early += usize::from(cut < len);
+            }
+        }
+        assert!(cut_early > 1000);
     }
 
     #[test]

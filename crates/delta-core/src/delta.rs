@@ -161,6 +161,7 @@ impl OpList {
     /// where the copy would start, had the literal replaced as many bytes of the basis, to where it does start, in
     /// the space of all bases laid end to end.
     fn copy_numbers(&self, basis_lens: &[u32]) -> Result<Vec<[u64; 3]>, EncodeError> {
+        // Bounded: ops of our own.
         let mut numbers = Vec::with_capacity(self.ops().len() / 2 + 1);
         let mut end = 0;
         let mut literal_len = 0;

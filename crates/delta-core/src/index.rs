@@ -47,6 +47,7 @@ impl BlockIndex {
         let block_count = bases.block_count() as usize;
         let slot_count = (block_count * 2).next_power_of_two().max(64);
         self.slots.clear();
+        // Bounded: twice the blocks, which are there, and at most `BLOCK_COUNT_MAX`.
         self.slots.resize(slot_count, Slot { weak: 0, entry: 0, member: EMPTY, miss_count: 0 });
         self.slot_shift = 32 - slot_count.trailing_zeros();
         self.filter.reset(block_count);

@@ -129,6 +129,7 @@ impl OpList {
         for op in &self.ops {
             if let Op::Copy { slot, len, .. } = *op {
                 let slot = usize::from(slot);
+                // Bounded: slots are numbered by a byte.
                 copied_lens.resize(copied_lens.len().max(slot + 1), 0);
                 copied_lens[slot] += len;
             }

@@ -16,8 +16,10 @@ use crate::filter::{Filter, SPREAD, UNSPREAD, inverse};
 const ROW_LEN: usize = 32;
 /// Windows that are hashed side by side.
 const BATCH_LEN: usize = 64;
-/// Windows in one vector.
+/// Steps in one vector.
 const LANE_COUNT: usize = 16;
+/// Steps that follow each other in one lane: the bytes of its word.
+const LANE_STEPS: usize = BATCH_LEN / LANE_COUNT;
 
 /// A multiplier `m` and what is computed from it once.
 pub(crate) struct RollingKey {
@@ -25,10 +27,10 @@ pub(crate) struct RollingKey {
     /// `m^31, m^30 … m^0`, then `m^32`.
     row_weights: [u32; ROW_LEN],
     row_power: u32,
-    /// `m^-1, m^-2 …`
-    inverse_powers: [u32; BATCH_LEN],
-    /// `m^1, m^2 …`, each times [`SPREAD`].
-    spread_powers: [u32; BATCH_LEN],
+    /// `m^-1, m^-2 …`, as [`lanes`] has them.
+    inverse_powers: [[u32; LANE_COUNT]; LANE_STEPS],
+    /// `m^1, m^2 …`, each times [`SPREAD`], as [`lanes`] has them.
+    spread_powers: [[u32; LANE_COUNT]; LANE_STEPS],
     batch_power: u32,
     level: Level,
 }
@@ -54,11 +56,8 @@ impl RollingKey {
         for (exponent, weight) in (0..).zip(row_weights.iter_mut().rev()) {
             *weight = power(exponent);
         }
-        let (mut inverse_powers, mut spread_powers) = ([0; BATCH_LEN], [0; BATCH_LEN]);
-        for (exponent, (inverse_power, spread_power)) in (1..).zip(inverse_powers.iter_mut().zip(&mut spread_powers)) {
-            *inverse_power = inverse(multiplier).wrapping_pow(exponent);
-            *spread_power = power(exponent).wrapping_mul(SPREAD);
-        }
+        let inverse_powers = lanes(|exponent| inverse(multiplier).wrapping_pow(exponent));
+        let spread_powers = lanes(|exponent| power(exponent).wrapping_mul(SPREAD));
         let (row_power, batch_power) = (power(32), power(64));
         Self { multiplier, row_weights, row_power, inverse_powers, spread_powers, batch_power, level }
     }
@@ -128,7 +127,8 @@ impl RollingKey {
     /// Slides over one batch.
     ///
     /// With `d[i] = entering[i] - leaving[i] * m^n`, the hash after `k` steps is `m^k * (hash + d[1]*m^-1 + … +
-    /// d[k]*m^-k)`: running sums, which vectors add up without waiting for one step to end before the next.
+    /// d[k]*m^-k)`: running sums, which vectors add up without waiting for one step to end before the next. Each lane adds
+    /// up the four bytes of a word; then what the lanes before it came to is added to all of its sums.
     #[inline(always)]
     fn slide_batch<S: Simd>(
         &self,
@@ -141,44 +141,56 @@ impl RollingKey {
     ) -> u32 {
         let zero = u32x16::splat(simd, 0);
         let one = u32x16::splat(simd, 1);
-        let mut sums = [zero; BATCH_LEN / LANE_COUNT];
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let lanes = i * LANE_COUNT..(i + 1) * LANE_COUNT;
-            let entering = widen(simd, &batch.entering[lanes.clone()]);
-            let leaving = widen(simd, &batch.leaving[lanes.clone()]);
-            let d = entering - leaving * batch.leaving_power;
-            *sum = d * u32x16::from_slice(simd, &self.inverse_powers[lanes]);
-            *sum += zero.slide::<15>(*sum);
-            *sum += zero.slide::<14>(*sum);
-            *sum += zero.slide::<12>(*sum);
-            *sum += zero.slide::<8>(*sum);
+        let (entering, leaving) = (words(simd, batch.entering), words(simd, batch.leaving));
+        let mut sums = [zero; LANE_STEPS];
+        let mut sum = zero;
+        for (shift, (running, inverse_powers)) in (0u32..).step_by(8).zip(sums.iter_mut().zip(&self.inverse_powers)) {
+            let d = ((entering >> shift) & 0xff) - ((leaving >> shift) & 0xff) * batch.leaving_power;
+            sum += d * u32x16::simd_from(simd, *inverse_powers);
+            *running = sum;
         }
-        let mut spreads = [0; BATCH_LEN];
-        let mut word_indexes = [0; BATCH_LEN];
-        let mut bits = [zero; BATCH_LEN / LANE_COUNT];
-        let mut before = weak;
-        for (i, sum) in sums.iter().enumerate() {
-            let lanes = i * LANE_COUNT..(i + 1) * LANE_COUNT;
-            let spread = (*sum + before) * u32x16::from_slice(simd, &self.spread_powers[lanes.clone()]);
-            spread.store_slice(&mut spreads[lanes.clone()]);
-            (spread >> filter.shift()).store_slice(&mut word_indexes[lanes]);
-            bits[i] = (one << (spread & 31)) | (one << ((spread >> 5) & 31));
-            before = before.wrapping_add(sum[LANE_COUNT - 1]);
+        let mut through = sum;
+        through += zero.slide::<15>(through);
+        through += zero.slide::<14>(through);
+        through += zero.slide::<12>(through);
+        through += zero.slide::<8>(through);
+        let before = through - sum + weak;
+        let mut spreads = [[0; LANE_COUNT]; LANE_STEPS];
+        let mut word_indexes = [[0; LANE_COUNT]; LANE_STEPS];
+        let mut bits = [zero; LANE_STEPS];
+        for (step, sum) in sums.into_iter().enumerate() {
+            let spread = (before + sum) * u32x16::simd_from(simd, self.spread_powers[step]);
+            spread.store_slice(&mut spreads[step]);
+            (spread >> filter.shift()).store_slice(&mut word_indexes[step]);
+            bits[step] = (one << (spread & 31)) | (one << ((spread >> 5) & 31));
         }
-        let words: [u32; BATCH_LEN] = std::array::from_fn(|i| filter.word(word_indexes[i]));
         let mut passed = 0u64;
-        for (i, bits) in bits.into_iter().enumerate() {
-            let words = u32x16::from_slice(simd, &words[i * LANE_COUNT..(i + 1) * LANE_COUNT]);
-            passed |= (words & bits).simd_eq(bits).to_bitmask() << (i * LANE_COUNT);
+        for (step, bits) in bits.into_iter().enumerate() {
+            let words: [u32; LANE_COUNT] = std::array::from_fn(|lane| filter.word(word_indexes[step][lane]));
+            let words = u32x16::simd_from(simd, words);
+            passed |= (words & bits).simd_eq(bits).to_bitmask() << (step * LANE_COUNT);
         }
-        while passed != 0 {
-            let i = passed.trailing_zeros();
-            passed &= passed - 1;
-            let weak = spreads[i as usize].wrapping_mul(UNSPREAD);
-            hits.push(Hit { at: batch_index * 64 + i + 1, weak });
+        if passed != 0 {
+            for (at, i) in (batch_index * 64 + 1..).zip(0..BATCH_LEN) {
+                let (step, lane) = (i % LANE_STEPS, i / LANE_STEPS);
+                if passed >> (step * LANE_COUNT + lane) & 1 == 1 {
+                    hits.push(Hit { at, weak: spreads[step][lane].wrapping_mul(UNSPREAD) });
+                }
+            }
         }
-        before.wrapping_mul(self.batch_power)
+        weak.wrapping_add(through[LANE_COUNT - 1]).wrapping_mul(self.batch_power)
     }
+}
+
+/// A value for each step of a batch, of its number from 1 on: those of all lanes' first bytes, then of their second ones, and
+/// so on.
+fn lanes(value: impl Fn(u32) -> u32) -> [[u32; LANE_COUNT]; LANE_STEPS] {
+    std::array::from_fn(|step| {
+        std::array::from_fn(|lane| {
+            let number = lane * LANE_STEPS + step + 1;
+            value(u32::try_from(number).expect("at most the length of a batch"))
+        })
+    })
 }
 
 /// The bytes of [`BATCH_LEN`] steps of a window.
@@ -191,8 +203,9 @@ struct Batch<'b> {
 }
 
 #[inline(always)]
-fn widen<S: Simd>(simd: S, bytes: &[u8]) -> u32x16<S> {
-    u32x16::simd_from(simd, std::array::from_fn::<u32, LANE_COUNT, _>(|lane| u32::from(bytes[lane])))
+fn words<S: Simd>(simd: S, bytes: &[u8; BATCH_LEN]) -> u32x16<S> {
+    let (words, _) = bytes.as_chunks::<LANE_STEPS>();
+    u32x16::simd_from(simd, std::array::from_fn::<u32, LANE_COUNT, _>(|lane| u32::from_le_bytes(words[lane])))
 }
 
 /// The widest instructions that pay: 512-bit ones were no faster than 256-bit ones where measured (Zen 4).

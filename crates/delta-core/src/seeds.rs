@@ -86,6 +86,7 @@ impl FarSeeds {
         let seed_count: usize = bases.iter().map(|basis| basis.len().div_ceil(step)).sum();
         let slot_count = (seed_count * 2).next_power_of_two().max(2);
         self.slots.clear();
+        // Bounded: by the bases, which are there.
         self.slots.resize(slot_count, 0);
         self.shift = 64 - slot_count.trailing_zeros();
         let mut basis_start = 0;

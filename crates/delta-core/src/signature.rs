@@ -185,7 +185,9 @@ impl Signature {
             params,
             grid,
             runs: block_runs,
+            // Bounded: by the basis, or by the hashes to be decoded; either is there.
             weak: Vec::with_capacity(entry_start as usize),
+            // Bounded: as above.
             strong: Vec::with_capacity(entry_start as usize * params.strong.hash_len()),
         }
     }
@@ -246,6 +248,7 @@ impl Signature {
     /// Appends the encoded form: a header of at most 11 bytes, all weak hashes, all strong hashes. Which blocks they
     /// belong to is not in it; the receiver knows what it asked for.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        // Bounded: hashes that are there.
         out.reserve(self.encoded_len());
         out.extend_from_slice(&header(&self.params, self.basis_len()));
         for weak in &self.weak {

@@ -1,4 +1,5 @@
 //! How fast files are restored.
+#![allow(clippy::disallowed_methods, reason = "benches make and look at files themselves")]
 
 use std::cell::Cell;
 

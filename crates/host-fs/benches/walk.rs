@@ -1,4 +1,5 @@
 //! How fast a tree is gone through: listing, looking at every name, describing, reading.
+#![allow(clippy::disallowed_methods, reason = "benches make and look at files themselves")]
 
 use std::fs;
 use std::hint::black_box;

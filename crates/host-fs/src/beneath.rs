@@ -81,6 +81,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make traps themselves")]
 mod tests {
     use std::os::unix::fs::symlink;
 

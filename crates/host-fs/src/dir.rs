@@ -51,6 +51,22 @@ impl HostDir {
         Ok(Self { fd, path: host_path, quiet, was_listed: false, is_passage: false })
     }
 
+    /// Opens the directory at `path` to get to what is below it by name. As [`open_root`](Self::open_root), but works
+    /// where listing is not allowed; then the directory cannot be listed.
+    ///
+    /// # Errors
+    /// As for [`open_root`](Self::open_root).
+    pub fn open_root_passage(path: &Path) -> Result<Self, HostError> {
+        match Self::open_root(path) {
+            Err(error) if error.kind() == HostErrorKind::NotAllowed => {}
+            outcome => return outcome,
+        }
+        let host_path = HostPath::new(path);
+        let fd = retry_on_intr(|| openat(CWD, path.as_os_str().as_encoded_bytes(), PASS_DIR, Mode::empty()));
+        let fd = fd.map_err(|errno| HostError::os("open directory", host_path.clone(), errno))?;
+        Ok(Self { fd, path: host_path, quiet: Quiet::default(), was_listed: false, is_passage: true })
+    }
+
     /// Opens a directory in this one.
     ///
     /// # Errors

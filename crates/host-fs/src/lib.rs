@@ -33,9 +33,10 @@ pub use error::{HostError, HostErrorKind};
 pub use listing::{Listed, Listing};
 pub use name::Name;
 pub use owners::OwnerNames;
+pub use placement::{Placement, Policy};
 pub use restore::{
-    Aspect, Leaf, LinkSource, NotApplied, ParkedRestoreDir, Reason, RestoreDir, RestoreFile, RestoreOptions,
-    RestoreRoot, Restored,
+    Aspect, Leaf, LinkSource, NotApplied, ParkedRestoreDir, PresentFile, Reason, RestoreDir, RestoreFile,
+    RestoreOptions, RestoreRoot, Restored, is_temporary,
 };
 pub use segment::{Segment, SegmentKind, Segments};
 pub use shown::Shown;

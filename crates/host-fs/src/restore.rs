@@ -7,11 +7,13 @@
 mod apply;
 mod dir;
 mod file;
+mod kept_times;
 mod leaf;
 mod link;
 mod not_applied;
 mod options;
 mod place;
+mod present;
 mod root;
 mod write_behind;
 
@@ -21,6 +23,7 @@ pub use leaf::Leaf;
 pub use link::LinkSource;
 pub use not_applied::{Aspect, NotApplied, Reason};
 pub use options::RestoreOptions;
+pub use present::{PresentFile, is_temporary};
 pub use root::RestoreRoot;
 
 /// What came of restoring one entry.

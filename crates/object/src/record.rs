@@ -411,9 +411,11 @@ impl RecordHeadWriter {
         let head_len = head.len();
         let body_len = u32_at(head, 12) as usize;
         let body_offset = head_len + CRC_LEN;
+        // Bounded: `finish` refuses a body that is longer than any.
         head.reserve(body_len + 2 * CRC_LEN);
         let crc = crc32c::crc32c(head);
         head.extend_from_slice(&crc.to_le_bytes());
+        // Bounded: as above.
         head.resize(body_offset + body_len, 0);
         let (aad, body) = head.split_at_mut(body_offset);
         write(&aad[..head_len], body);

@@ -12,7 +12,8 @@ use object::SealedRecord;
 use crate::conversation::{Conversation, OpenSession, Refusal};
 use crate::limits::{PING_INTERVAL, PUT_LEN_TARGET, SILENCE_TIMEOUT};
 use crate::message::{
-    ClientMessage, ClientRequest, Failure, Hello, Ids, LimitError, ServerMessage, ServerReply, SoftwareName, Welcome,
+    BackupProgress, ClientMessage, ClientRequest, Failure, Hello, Ids, LimitError, ServerMessage, ServerReply,
+    SoftwareName, Welcome,
 };
 use crate::wire::encode_put;
 use crate::{
@@ -42,7 +43,7 @@ impl ClientConfig {
         Self {
             software,
             versions: VersionRange::CURRENT,
-            capabilities: Capabilities::NONE,
+            capabilities: Capabilities::PROGRESS,
             ping_interval: PING_INTERVAL,
             silence_timeout: SILENCE_TIMEOUT,
         }
@@ -234,6 +235,18 @@ impl ClientExchange {
         Ok(record_count)
     }
 
+    /// Tells how far the open backup has come, if the server wants to know.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing is said then.
+    pub fn tell(&mut self, progress: BackupProgress, now: Instant) -> Result<(), RequestError> {
+        self.check_order(MessageType::Progress)?;
+        if self.negotiated.is_some_and(|agreed| agreed.capabilities.contains(Capabilities::PROGRESS)) {
+            self.queue_small(&ClientMessage::Progress(progress), now);
+        }
+        Ok(())
+    }
+
     /// Says goodbye: the server closes the connection, and forgets what it has not answered yet.
     ///
     /// # Errors
@@ -377,7 +390,7 @@ impl ClientExchange {
     }
 
     fn queue_small(&mut self, message: &ClientMessage, now: Instant) {
-        let frame = message.encode(StreamId::CONNECTION).expect("pings and goodbyes are empty");
+        let frame = message.encode(StreamId::CONNECTION).expect("pings, goodbyes and a few numbers are short");
         self.queue(frame, now);
     }
 }

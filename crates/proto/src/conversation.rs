@@ -207,13 +207,16 @@ impl Session {
             | MessageType::Snapshots
             | MessageType::Fetch
             | MessageType::DriveList
-            | MessageType::DriveStat => true,
+            | MessageType::DriveStat
+            | MessageType::SnapshotChange
+            | MessageType::DriveTrash
+            | MessageType::DrillReport => true,
             MessageType::Begin => matches!(self, Self::None),
             MessageType::Put | MessageType::Flush => matches!(self, Self::Open(session) if !session.is_committing),
-            MessageType::Commit => {
+            MessageType::Commit | MessageType::Progress => {
                 matches!(self, Self::Open(session) if session.kind == SessionKind::Backup && !session.is_committing)
             }
-            MessageType::DrivePut | MessageType::DriveRemove => {
+            MessageType::DrivePut | MessageType::DriveRemove | MessageType::DriveUndelete => {
                 matches!(self, Self::Open(session) if session.kind == SessionKind::Drive)
             }
             _ => false,

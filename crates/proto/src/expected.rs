@@ -2,7 +2,7 @@
 //! one, the client when it receives one.
 
 use crate::message::{
-    ClientRequest, DriveEntries, DriveName, DrivePath, DrivePut, DriveRemove, Fetch, Objects, Purpose, ServerReply,
+    ClientRequest, DriveEntries, DriveName, DrivePath, DriveTrashed, Fetch, Objects, Purpose, ServerReply,
     SignatureRequest, SnapshotsAnswer,
 };
 use crate::{MessageType, ReplyFault};
@@ -23,6 +23,8 @@ pub(crate) enum Expected {
     DriveList { after: Option<DriveName>, limit: usize },
     DriveStat { path: DrivePath },
     DriveCommitted { asked: MessageType },
+    Changed { asked: MessageType, count_max: u64 },
+    DriveTrashed { before: Option<u64>, limit: usize },
 }
 
 impl Expected {
@@ -48,8 +50,16 @@ impl Expected {
             }
             ClientRequest::DriveList(list) => Self::DriveList { after: list.after.clone(), limit: list.limit as usize },
             ClientRequest::DriveStat(path) => Self::DriveStat { path: path.clone() },
-            ClientRequest::DrivePut(DrivePut { .. }) => Self::DriveCommitted { asked: MessageType::DrivePut },
-            ClientRequest::DriveRemove(DriveRemove { .. }) => Self::DriveCommitted { asked: MessageType::DriveRemove },
+            ClientRequest::DrivePut(_) | ClientRequest::DriveRemove(_) | ClientRequest::DriveUndelete(_) => {
+                Self::DriveCommitted { asked: request.message_type() }
+            }
+            ClientRequest::SnapshotChange(change) => {
+                Self::Changed { asked: request.message_type(), count_max: change.snapshots.len() as u64 }
+            }
+            ClientRequest::DrillReport(_) => Self::Changed { asked: request.message_type(), count_max: 1 },
+            ClientRequest::DriveTrash(trash) => {
+                Self::DriveTrashed { before: trash.before, limit: trash.limit as usize }
+            }
         }
     }
 
@@ -68,7 +78,8 @@ impl Expected {
             Self::Objects { .. } => MessageType::Fetch,
             Self::DriveList { .. } => MessageType::DriveList,
             Self::DriveStat { .. } => MessageType::DriveStat,
-            Self::DriveCommitted { asked } => *asked,
+            Self::DriveTrashed { .. } => MessageType::DriveTrash,
+            Self::DriveCommitted { asked } | Self::Changed { asked, .. } => *asked,
         }
     }
 
@@ -129,6 +140,12 @@ impl Expected {
                 let named_so = matches!(&entries[..], [entry] if entry.name == path.name());
                 require(named_so, "one entry of the name asked for")
             }
+            (Self::Changed { count_max, .. }, ServerReply::Changed(changed)) => {
+                require(changed.count <= *count_max, "no more is changed than was asked for")
+            }
+            (Self::DriveTrashed { before, limit }, ServerReply::DriveTrashed(answer)) => {
+                require(trash_fits(answer, *before, *limit), "numbers go down, below what was asked")
+            }
             (_, reply) => Err(ReplyFault::WrongType { asked, got: reply.message_type() }),
         }
     }
@@ -137,13 +154,27 @@ impl Expected {
 /// Descending, below `before`, no more than asked for, and the next page starts no later than this one ended. So a
 /// client that follows the pages comes to an end.
 fn snapshots_fit(answer: &SnapshotsAnswer, before: Option<u64>, limit: usize) -> bool {
-    let seqs = answer.items.iter().map(|item| item.seq);
-    let bounds = before.into_iter().chain(seqs);
+    page_fits(answer.items.iter().map(|item| item.seq), answer.next, before, limit)
+}
+
+/// As [`snapshots_fit`].
+fn trash_fits(answer: &DriveTrashed, before: Option<u64>, limit: usize) -> bool {
+    page_fits(answer.items.iter().map(|item| item.number), answer.next, before, limit)
+}
+
+fn page_fits(
+    numbers: impl ExactSizeIterator<Item = u64> + Clone,
+    next: Option<u64>,
+    before: Option<u64>,
+    limit: usize,
+) -> bool {
+    let count = numbers.len();
+    let bounds = before.into_iter().chain(numbers);
     let last = bounds.clone().last();
-    answer.items.len() <= limit
+    count <= limit
         && bounds.is_sorted_by(|a, b| a > b)
-        && match (answer.next, last) {
-            (Some(next), Some(last)) => next < last || next == last && !answer.items.is_empty(),
+        && match (next, last) {
+            (Some(next), Some(last)) => next < last || next == last && count > 0,
             (Some(_), None) => false,
             (None, _) => true,
         }

@@ -15,13 +15,18 @@ use std::io::{self, IoSlice};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::limits::{FRAME_HEADER_LEN, HEAD_LEN_MAX, PAYLOAD_LEN_MAX, PAYLOAD_LEN_MAX_BEFORE_AUTH, READ_AHEAD_LEN};
+use crate::limits::{
+    FRAME_HEADER_LEN, HEAD_LEN_MAX, PAYLOAD_LEN_MAX, PAYLOAD_LEN_MAX_BEFORE_AUTH, READ_AHEAD_LEN,
+    READ_AHEAD_LEN_BEFORE_AUTH,
+};
 use crate::{LimitError, MessageType};
 
 /// Bytes of a header before its checksum.
 const CHECKED_HEADER_LEN: usize = 12;
 /// Room made for what follows when not even a header is there.
 const SMALL_READ_LEN: usize = 4 << 10;
+/// A buffer this long may stay with a connection that is idle.
+const IDLE_LEN_MAX: usize = 64 << 10;
 
 /// The request a frame belongs to. A reply carries its request's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +71,15 @@ impl FramePhase {
         match self {
             Self::BeforeAuth => PAYLOAD_LEN_MAX_BEFORE_AUTH,
             Self::AfterAuth => PAYLOAD_LEN_MAX,
+        }
+    }
+
+    /// Most bytes that a decoder makes room for ahead of the data.
+    #[must_use]
+    pub fn read_ahead_len(self) -> usize {
+        match self {
+            Self::BeforeAuth => READ_AHEAD_LEN_BEFORE_AUTH,
+            Self::AfterAuth => READ_AHEAD_LEN,
         }
     }
 }
@@ -292,8 +306,8 @@ impl fmt::Debug for EncodedFrame {
 
 /// Finds frames in the bytes received, and appends frames to bytes to be sent.
 ///
-/// Room is only ever made for what the announced frame still lacks, at most [`READ_AHEAD_LEN`] ahead of the data (the
-/// buffer's own growth may double that). Set the phase from the exchange before each call:
+/// Room is only ever made for what the announced frame still lacks, at most
+/// [`FramePhase::read_ahead_len`] ahead of the data (the buffer's own growth may double that). Set the phase from the exchange before each call:
 /// `codec.set_phase(exchange.frame_phase())`.
 #[derive(Debug)]
 pub struct FrameCodec {
@@ -319,6 +333,12 @@ impl FrameCodec {
     pub fn set_phase(&mut self, phase: FramePhase) {
         self.phase = phase;
     }
+
+    /// Makes room for `src` to grow towards `len` bytes.
+    fn make_room(&self, src: &mut BytesMut, len: usize) {
+        // Bounded: the read-ahead of the phase, whatever a frame announces.
+        src.reserve((len - src.len()).min(self.phase.read_ahead_len()));
+    }
 }
 
 impl Decoder for FrameCodec {
@@ -338,7 +358,7 @@ impl Decoder for FrameCodec {
         if !self.checked {
             let checked_len = header.checked_len();
             if src.len() < checked_len {
-                make_room(src, checked_len);
+                self.make_room(src, checked_len);
                 return Ok(None);
             }
             header.check(&src[..checked_len])?;
@@ -346,13 +366,13 @@ impl Decoder for FrameCodec {
         }
         let frame_len = FRAME_HEADER_LEN + header.payload_len;
         if src.len() < frame_len {
-            make_room(src, frame_len);
+            self.make_room(src, frame_len);
             return Ok(None);
         }
         let message_type = header.message_type()?;
         self.checked = false;
         let frame = src.split_to(frame_len).freeze();
-        if frame_len > READ_AHEAD_LEN && src.len() <= READ_AHEAD_LEN {
+        if frame_len > IDLE_LEN_MAX && src.len() <= IDLE_LEN_MAX {
             // Otherwise an idle connection would keep the buffer of its longest frame.
             *src = BytesMut::from(&src[..]);
         }
@@ -382,6 +402,7 @@ impl Encoder<EncodedFrame> for FrameCodec {
     /// [`FrameError::TooLong`] for a frame the other side would refuse in this phase.
     fn encode(&mut self, frame: EncodedFrame, dst: &mut BytesMut) -> Result<(), FrameError> {
         check_payload_len(frame.payload_len, self.phase)?;
+        // Bounded: a frame of our own, whose length was just checked.
         dst.reserve(frame.remaining);
         dst.put(frame);
         Ok(())
@@ -448,9 +469,4 @@ fn check_payload_len(payload_len: usize, phase: FramePhase) -> Result<(), FrameE
         return Err(FrameError::TooLong { payload_len, limit });
     }
     Ok(())
-}
-
-/// Makes room for `src` to grow towards `len` bytes.
-fn make_room(src: &mut BytesMut, len: usize) {
-    src.reserve((len - src.len()).min(READ_AHEAD_LEN));
 }

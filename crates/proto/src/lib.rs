@@ -54,12 +54,13 @@ pub use client::{ClientConfig, ClientEvent, ClientExchange, RequestError, Server
 pub use enrolment::{EnrolmentError, EnrolmentString, ServerIdentity};
 pub use frame::{EncodeError, EncodedFrame, Frame, FrameCodec, FrameError, FramePhase, StreamId};
 pub use message::{
-    Access, AccountName, Authenticate, Authenticated, Begun, ChainName, ClientMessage, ClientRequest, Commit,
-    Committed, DeviceId, DeviceName, DriveCommitted, DriveContent, DriveEntries, DriveEntry, DriveList, DriveName,
-    DriveNode, DrivePath, DrivePut, DriveRemove, Enroll, Enrolled, FailCode, Failure, FailureText, Fetch, HeldAnswer,
-    Hello, HostName, IdempotencyKey, Ids, LimitError, Objects, Parent, Purpose, Secret, ServerMessage, ServerReply,
-    SessionId, SignatureRange, SignatureRequest, SignatureRequestError, SnapshotItem, Snapshots, SnapshotsAnswer,
-    SoftwareName, Text, TextError, Timestamp, VaultOpened, Welcome,
+    Access, AccountName, Authenticate, Authenticated, BackupProgress, Begun, ChainName, ChangeKind, Changed,
+    ClientMessage, ClientRequest, Commit, Committed, DeviceId, DeviceName, DrillReport, DriveCommitted, DriveContent,
+    DriveEntries, DriveEntry, DriveList, DriveName, DriveNode, DrivePath, DrivePut, DriveRemove, DriveTrash,
+    DriveTrashed, DriveUndelete, Enroll, Enrolled, Extent, FailCode, Failure, FailureText, Fetch, HeldAnswer, Hello,
+    HostName, IdempotencyKey, Ids, LimitError, Objects, Parent, Purpose, Secret, ServerMessage, ServerReply, SessionId,
+    SignatureRange, SignatureRequest, SignatureRequestError, SnapshotChange, SnapshotItem, Snapshots, SnapshotsAnswer,
+    SoftwareName, Text, TextError, Timestamp, TrashedItem, VaultOpened, Welcome,
 };
 pub use message_type::MessageType;
 pub use negotiate::{Capabilities, Negotiated, PROTOCOL_VERSION, VersionRange};

@@ -11,8 +11,14 @@ pub const PAYLOAD_LEN_MAX: usize = 16 << 20;
 pub const PAYLOAD_LEN_MAX_BEFORE_AUTH: usize = 4 << 10;
 /// Longest head of a frame.
 pub const HEAD_LEN_MAX: usize = 0xffff;
-/// Most bytes that a decoder makes room for ahead of the data.
-pub const READ_AHEAD_LEN: usize = 64 << 10;
+/// Most bytes that a decoder makes room for ahead of the data, before the client is authenticated.
+pub const READ_AHEAD_LEN_BEFORE_AUTH: usize = 64 << 10;
+/// The same afterwards: as much as records come in at a time, so that a buffer need not grow, and be copied, on the way.
+/// Room that nothing was received into takes addresses and no memory.
+pub const READ_AHEAD_LEN: usize = 4 << 20;
+
+/// Longest message of a WebSocket that carries frames; anybody may send one before they are known, so it is short.
+pub const WEB_SOCKET_MESSAGE_LEN_MAX: usize = 64 << 10;
 
 /// Bytes of records that a client puts into one frame, unless a single record is longer.
 ///
@@ -34,6 +40,10 @@ pub const REFUSED_ID_COUNT_MAX: usize = 65_536;
 pub const MISSING_ID_COUNT_MAX: usize = 4096;
 /// Most snapshots in one `SnapshotsAnswer`.
 pub const SNAPSHOT_COUNT_MAX: usize = 1000;
+/// Most snapshots in one `SnapshotChange`.
+pub const CHANGE_COUNT_MAX: usize = 1000;
+/// Most entries in one `DriveTrashed`.
+pub const DRIVE_TRASH_COUNT_MAX: usize = 1000;
 /// Most entries in one `DriveEntries`.
 pub const DRIVE_ENTRY_COUNT_MAX: usize = 10_000;
 

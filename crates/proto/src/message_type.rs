@@ -27,6 +27,11 @@ pub enum MessageType {
     DriveRemove = 0x10,
     Ping = 0x11,
     Bye = 0x12,
+    SnapshotChange = 0x13,
+    DriveTrash = 0x14,
+    DriveUndelete = 0x15,
+    DrillReport = 0x16,
+    Progress = 0x17,
     Welcome = 0x41,
     Authenticated = 0x42,
     Enrolled = 0x43,
@@ -44,11 +49,13 @@ pub enum MessageType {
     DriveCommitted = 0x4f,
     Pong = 0x50,
     Failed = 0x51,
+    Changed = 0x52,
+    DriveTrashed = 0x53,
 }
 
 impl MessageType {
     /// All types, in the order of their numbers.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 42] = [
         Self::Hello,
         Self::Authenticate,
         Self::Enroll,
@@ -67,6 +74,11 @@ impl MessageType {
         Self::DriveRemove,
         Self::Ping,
         Self::Bye,
+        Self::SnapshotChange,
+        Self::DriveTrash,
+        Self::DriveUndelete,
+        Self::DrillReport,
+        Self::Progress,
         Self::Welcome,
         Self::Authenticated,
         Self::Enrolled,
@@ -84,6 +96,8 @@ impl MessageType {
         Self::DriveCommitted,
         Self::Pong,
         Self::Failed,
+        Self::Changed,
+        Self::DriveTrashed,
     ];
 
     /// The type with this number, if there is one.

@@ -64,11 +64,13 @@ impl fmt::Display for VersionRange {
 
 /// Abilities beyond the version, one bit each. A side names all it has, and uses those that both named.
 ///
-/// Version 1 defines none; unknown bits are kept and mean nothing.
+/// Unknown bits are kept and mean nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(u64);
 
 impl Capabilities {
+    /// A server that takes `Progress`.
+    pub const PROGRESS: Self = Self(1);
     /// No ability.
     pub const NONE: Self = Self(0);
 

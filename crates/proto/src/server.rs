@@ -17,8 +17,8 @@ use crate::message::{
     Welcome,
 };
 use crate::{
-    Breach, Capabilities, EncodeError, EncodedFrame, Frame, FrameError, FramePhase, Negotiated, ReplyFault, Side,
-    StreamId, VersionRange, Violation,
+    BackupProgress, Breach, Capabilities, EncodeError, EncodedFrame, Frame, FrameError, FramePhase, Negotiated,
+    ReplyFault, Side, StreamId, VersionRange, Violation,
 };
 
 /// What a server is, for its greeting, and how long it waits.
@@ -43,7 +43,7 @@ impl ServerConfig {
         Self {
             software,
             versions: VersionRange::CURRENT,
-            capabilities: Capabilities::NONE,
+            capabilities: Capabilities::PROGRESS,
             auth_timeout: AUTH_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
         }
@@ -77,6 +77,8 @@ pub enum ServerAction {
         /// At least one. Their heads are sound; their bodies' checksums have not been looked at.
         records: Vec<SealedRecord>,
     },
+    /// Show people how far the open backup has come, as the client says. It may be wrong.
+    Show(BackupProgress),
     /// Write what is queued, then close the connection. The last action.
     ///
     /// A socket that is closed with unread bytes in it throws away what was just written to it: to have the client
@@ -319,7 +321,7 @@ impl ServerExchange {
         }
         let message = ClientMessage::decode(frame)?;
         match message {
-            ClientMessage::Put(_) | ClientMessage::Ping | ClientMessage::Bye => {
+            ClientMessage::Put(_) | ClientMessage::Progress(_) | ClientMessage::Ping | ClientMessage::Bye => {
                 if stream != StreamId::CONNECTION {
                     return Err(Breach::WrongStream { message_type, stream });
                 }
@@ -332,6 +334,7 @@ impl ServerExchange {
             ClientMessage::Hello(hello) => self.on_hello(stream, &hello, now),
             ClientMessage::Request(request) => self.on_request(stream, request, payload_len)?,
             ClientMessage::Put(records) => self.on_put(records),
+            ClientMessage::Progress(progress) => self.actions.push_back(ServerAction::Show(progress)),
             ClientMessage::Ping => self.send_small(&ServerMessage::Pong),
             ClientMessage::Bye => self.close(CloseReason::Bye),
         }

@@ -1,18 +1,23 @@
 //! [`Basis`]: a chunk's bytes, to make signatures and deltas of. [`BasisCache`] keeps those used last, [`BasisReader`]
 //! gets them from records, rebuilding chunks that are stored as deltas.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use object::{Kind, ObjectId, VaultId};
 use store::{Store, StoreError, StoredObject, WriteSession};
-use vault::{DeltaError, OpenError, Opened, Opener, SealedDelta, rebuild};
+use vault::{DeltaError, OpenError, Opened, Opener, PlainObject, SealedDelta, rebuild};
 
 use crate::metrics::Metrics;
 
 /// Bytes of chunks kept, all vaults together.
-const CACHE_LEN_MAX: usize = 32 << 20;
+const CACHE_LEN_MAX: usize = 24 << 20;
+/// So often a chunk alone is taken out of a group; then the group is opened whole. Edits all over a tree want one or two
+/// files of a group of a hundred, edits of a folder most of them.
+const TAKEN_ALONE_MAX: u8 = 2;
+/// Groups of which it is known how often they were wanted.
+const GROUPS_NOTED: usize = 64;
 /// What a chunk costs beside its bytes.
 const ENTRY_LEN: usize = 256;
 
@@ -112,6 +117,8 @@ struct Kept {
     order: BTreeMap<u64, (VaultId, ObjectId)>,
     clock: u64,
     len: usize,
+    /// Groups by their first members, and how often a chunk was taken out of each; noted last at the end.
+    groups: VecDeque<((VaultId, ObjectId), u8)>,
 }
 
 impl BasisCache {
@@ -127,6 +134,10 @@ impl BasisCache {
         found
     }
 
+    fn may_take_alone(&self, group: (VaultId, ObjectId)) -> bool {
+        self.kept.lock().expect("nobody panics with it").may_take_alone(group)
+    }
+
     fn keep(&self, key: (VaultId, ObjectId), basis: Arc<Basis>) {
         self.kept.lock().expect("nobody panics with it").keep(key, basis, CACHE_LEN_MAX);
     }
@@ -140,6 +151,17 @@ impl Kept {
         self.order.insert(self.clock, key);
         *used = self.clock;
         Some(Arc::clone(basis))
+    }
+
+    /// Whether a group was not wanted too often yet; notes that it is wanted now.
+    fn may_take_alone(&mut self, group: (VaultId, ObjectId)) -> bool {
+        let found = self.groups.iter().position(|(known, _)| *known == group);
+        let taken = found.and_then(|index| self.groups.remove(index)).map_or(0, |(_, taken)| taken);
+        if self.groups.len() == GROUPS_NOTED {
+            self.groups.pop_front();
+        }
+        self.groups.push_back((group, taken.saturating_add(1)));
+        taken < TAKEN_ALONE_MAX
     }
 
     fn keep(&mut self, key: (VaultId, ObjectId), basis: Arc<Basis>, len_max: usize) {
@@ -211,28 +233,44 @@ impl<'a, S: RecordSource> BasisReader<'a, S> {
         Ok(basis)
     }
 
-    /// Opens the record of a chunk; what else is in it is kept, since neighbours are often wanted next.
+    /// Opens the record of a chunk. What else is in it is kept once the record was wanted some times, since neighbours are
+    /// often wanted next.
     fn open(&mut self, id: ObjectId) -> Result<Loaded, BasisError> {
         self.cache.metrics.basis_cache_misses.add(1);
         let stored = self.source.record(&id)?;
         let record = stored.record.view();
-        let (record_len, plain_len) = (record.bytes().len(), record.head().plain_len());
+        let head = record.head();
+        let (record_len, plain_len) = (record.bytes().len(), head.plain_len());
+        let form = BasisForm::Whole { record_len, plain_len };
+        let first = head.members().next().expect("a record has a member").id;
+        let is_group = head.member_count() > 1 && !head.codec().is_delta();
+        if is_group && self.cache.may_take_alone((self.vault, first)) {
+            let object = self.opener.open_member(record, stored.member_index)?;
+            return if object.kind == Kind::Data { Ok(self.loaded(object, form)) } else { Err(BasisError::NotData) };
+        }
         let objects = match self.opener.open(record)? {
             Opened::Delta(delta) => return Ok(Loaded::Delta(delta)),
             Opened::Objects(objects) => objects,
         };
-        let is_alone = objects.len() == 1;
         let mut found = Err(BasisError::NotData);
-        for object in objects.into_iter().filter(|object| object.kind == Kind::Data) {
-            // Slices of one buffer would keep all of it for the sake of the smallest.
-            let bytes = if is_alone { object.body } else { Bytes::copy_from_slice(&object.body) };
-            let basis = Arc::new(Basis { bytes, form: BasisForm::Whole { record_len, plain_len } });
-            self.cache.keep((self.vault, object.id), Arc::clone(&basis));
-            if object.id == id {
-                found = Ok(Loaded::Whole(basis));
+        for mut object in objects.into_iter().filter(|object| object.kind == Kind::Data) {
+            if is_group {
+                // Slices of one buffer would keep all of it for the sake of the smallest.
+                object.body = Bytes::copy_from_slice(&object.body);
+            }
+            let is_wanted = object.id == id;
+            let loaded = self.loaded(object, form.clone());
+            if is_wanted {
+                found = Ok(loaded);
             }
         }
         found
+    }
+
+    fn loaded(&self, object: PlainObject, form: BasisForm) -> Loaded {
+        let basis = Arc::new(Basis { bytes: object.body, form });
+        self.cache.keep((self.vault, object.id), Arc::clone(&basis));
+        Loaded::Whole(basis)
     }
 }
 
@@ -247,6 +285,20 @@ mod tests {
 
     fn basis(len: usize) -> Arc<Basis> {
         Arc::new(Basis { bytes: vec![0; len].into(), form: BasisForm::Whole { record_len: len, plain_len: len } })
+    }
+
+    #[test]
+    fn a_group_is_opened_whole_when_it_is_wanted_again_and_again() {
+        let vault = VaultId::from_bytes([0; 16]);
+        let group = |n: usize| (vault, ObjectId::from_bytes([u8::try_from(n).unwrap(); 32]));
+        let mut kept = Kept::default();
+        let answers: Vec<bool> = (0..4).map(|_| kept.may_take_alone(group(0))).collect();
+        assert_eq!(answers, [true, true, false, false]);
+        for n in 1..=GROUPS_NOTED {
+            assert!(kept.may_take_alone(group(n)));
+        }
+        assert_eq!(kept.groups.len(), GROUPS_NOTED);
+        assert!(kept.may_take_alone(group(0)), "it was forgotten meanwhile");
     }
 
     #[test]

@@ -10,12 +10,13 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use hyper_util::rt::TokioIo;
+use proto::limits::WEB_SOCKET_MESSAGE_LEN_MAX;
 
-use crate::http::problem;
 use crate::listen::Peer;
+use crate::rest::problem;
 use crate::service::Service;
 use crate::session;
-use crate::websocket::{MESSAGE_LEN_MAX, WebSocketBytes};
+use crate::websocket::WebSocketBytes;
 
 /// What is upgraded to.
 const PROTOCOL: &str = "delta-backup/1";
@@ -28,7 +29,7 @@ pub(crate) async fn connect(
     let headers = request.headers();
     if headers.contains_key(header::ORIGIN) {
         // Programs do not say where they come from, browsers do; no page has any business here.
-        return problem(StatusCode::FORBIDDEN, "web pages may not connect here");
+        return problem::new(StatusCode::FORBIDDEN, "web pages may not connect here").into_response();
     }
     let is_upgrade = request.version() == Version::HTTP_11 && has_token(headers, header::CONNECTION, "upgrade");
     if is_upgrade && has_token(headers, header::UPGRADE, PROTOCOL) {
@@ -57,8 +58,8 @@ async fn upgrade_to_websocket(request: Request<Body>, peer: Arc<Peer>, service: 
     let (mut parts, _) = request.into_parts();
     let upgrade: Result<_, WebSocketUpgradeRejection> = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
     let upgrade = match upgrade {
-        Ok(upgrade) => upgrade.max_message_size(MESSAGE_LEN_MAX).max_frame_size(MESSAGE_LEN_MAX),
-        Err(rejection) => return problem(rejection.status(), &rejection.body_text()),
+        Ok(upgrade) => upgrade.max_message_size(WEB_SOCKET_MESSAGE_LEN_MAX).max_frame_size(WEB_SOCKET_MESSAGE_LEN_MAX),
+        Err(rejection) => return problem::new(rejection.status(), &rejection.body_text()).into_response(),
     };
     // The task that axum starts is not ours to count, so this one is.
     let counted = service.tasks.token();
@@ -73,7 +74,7 @@ fn upgrade_required() -> Response {
         "this address is for backup clients: it wants HTTP/1.1 with `Connection: upgrade` and `Upgrade: {PROTOCOL}` (or \
          `websocket`); when a client sees this, a proxy in between drops these headers and has to be told to pass them on"
     );
-    let mut response = problem(StatusCode::UPGRADE_REQUIRED, &detail);
+    let mut response = problem::new(StatusCode::UPGRADE_REQUIRED, &detail).into_response();
     response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("delta-backup/1, websocket"));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response

@@ -19,8 +19,12 @@ pub enum FailureKind {
     InUse,
     /// This user may not do that, or others may do too much.
     NotAllowed,
+    /// Done, but not for every file.
+    Partial,
     /// What is stored is not what was written.
     Integrity,
+    /// The disk failed while something was written, and what is durable is unknown: look after it, then start again.
+    Disk,
 }
 
 impl FailureKind {
@@ -29,9 +33,12 @@ impl FailureKind {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Usage | Self::Internal => 1,
+            Self::Partial => 3,
             Self::Unavailable | Self::InUse => 4,
             Self::NotAllowed => 5,
             Self::Integrity => 6,
+            // EX_IOERR of sysexits.h.
+            Self::Disk => 74,
         }
     }
 }
@@ -70,6 +77,13 @@ impl Failure {
             }
             next = error.source();
         }
+        self
+    }
+
+    /// Says of what it is a failure.
+    #[must_use]
+    pub fn of(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
         self
     }
 

@@ -1,18 +1,19 @@
 //! [`Home`]: an open data directory: store, keys and identity. One process has it at a time.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use proto::{DeviceName, Secret};
-use store::{Account, AccountId, NewEnrolment, NewVault, Role, Store, StoreError, StoreOptions, VaultMode};
+use store::{Account, AccountId, NewEnrolment, NewVault, Role, Scope, Store, StoreError, StoreOptions, VaultMode};
 use vault::{SlotError, VaultKey};
 
 use crate::clock;
 use crate::config::Settings;
 use crate::failure::{Failure, FailureKind};
+use crate::host_port::HostPort;
 use crate::identity::Identity;
 use crate::keys::{ServerKeys, random};
 use crate::private_files;
+use crate::vault_keys;
 
 /// The account that the first start makes.
 pub(crate) const FIRST_ACCOUNT: &str = "admin";
@@ -49,6 +50,7 @@ impl Home {
         for account in &accounts {
             home.ensure_default_vault(account.id)?;
         }
+        vault_keys::keep(&home.keys_dir(), &home.store)?;
         Ok(home)
     }
 
@@ -67,7 +69,7 @@ impl Home {
         names.extend((!listen.is_unspecified() && !listen.is_loopback()).then(|| listen.to_string()));
         names.extend(self.settings.address.as_ref().map(|address| address.host.clone()));
         names.dedup();
-        Identity::open(&self.keys_dir(), &names, SystemTime::now())
+        Identity::open(&self.keys_dir(), &names, clock::wall())
     }
 
     /// Makes an account with a managed vault.
@@ -75,16 +77,13 @@ impl Home {
     /// # Errors
     /// [`Failure`] when the name is taken or cannot be one.
     pub(crate) fn add_account(&self, name: &str, role: Role) -> Result<AccountId, Failure> {
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
-        if !(1..=ACCOUNT_NAME_LEN_MAX).contains(&name.len()) || !name.bytes().all(is_allowed) {
-            let message = "an account's name has 1 to 64 letters, digits or characters of `.`, `_`, `-`, `@`";
-            return Err(Failure::usage(message));
-        }
+        check_account_name(name)?;
         let id = self.store.create_account(name, role, clock::now()).map_err(|error| match error {
             StoreError::Conflict { .. } => Failure::usage(format!("an account `{name}` exists already")),
             error => failed("cannot add the account", &error),
         })?;
         self.ensure_default_vault(id)?;
+        vault_keys::keep(&self.keys_dir(), &self.store)?;
         Ok(id)
     }
 
@@ -99,23 +98,65 @@ impl Home {
         })
     }
 
+    /// The account of this name, or the oldest without one.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is none.
+    pub(crate) fn account_or_first(&self, name: Option<&str>) -> Result<Account, Failure> {
+        if let Some(name) = name {
+            return self.account(name);
+        }
+        let accounts = self.store.accounts().map_err(|error| failed("cannot read the catalog", &error))?;
+        accounts.into_iter().next().ok_or_else(|| Failure::usage("there is no account"))
+    }
+
+    /// The oldest account that administers, when nobody who administers has a password yet.
+    ///
+    /// # Errors
+    /// [`Failure`] when the catalog cannot be read.
+    pub(crate) fn account_to_set_up(&self) -> Result<Option<Account>, Failure> {
+        let unreadable = |error: StoreError| failed("cannot read the catalog", &error);
+        let accounts = self.store.accounts().map_err(unreadable)?;
+        let admins = accounts.into_iter().filter(|account| account.role == Role::Admin && account.disabled.is_none());
+        let mut first = None;
+        for admin in admins {
+            let password = self.store.password(&admin.name).map_err(unreadable)?;
+            if password.is_some_and(|password| password.hash.is_some()) {
+                return Ok(None);
+            }
+            first.get_or_insert(admin);
+        }
+        Ok(first)
+    }
+
+    /// The address of the start page for a browser, with its last slash; `listens` is where the server does.
+    pub(crate) fn page_url(&self, listens: &HostPort) -> String {
+        let scheme = if self.settings.plain_http { "http" } else { "https" };
+        let place = self.settings.address.as_ref().unwrap_or(listens);
+        // Whoever listens everywhere is found here, too.
+        let is_unspecified = place.host.parse().is_ok_and(|host: std::net::IpAddr| host.is_unspecified());
+        let place =
+            if is_unspecified { HostPort { host: "localhost".to_owned(), port: place.port } } else { place.clone() };
+        format!("{scheme}://{place}/")
+    }
+
     /// Invites a device; the secret it has to show.
     ///
     /// # Errors
     /// [`Failure`] when the account does not exist or the name cannot be one.
-    pub(crate) fn invite(&self, account: &str, device: &str) -> Result<Secret<16>, Failure> {
+    pub(crate) fn invite(&self, account: AccountId, device: &str, scope: Scope) -> Result<Secret<16>, Failure> {
         let device_name = DeviceName::new(device)
             .ok()
             .filter(|name| !name.as_str().is_empty())
             .ok_or_else(|| Failure::usage("a device's name has 1 to 255 bytes and no control characters"))?;
-        let account = self.account(account)?;
         let secret = Secret::new(random()?);
         let now = clock::now();
         let lifetime = i64::try_from(self.settings.enrolment_lifetime.as_millis()).unwrap_or(i64::MAX);
         let enrolment = NewEnrolment {
             secret_hash: self.keys.enrolment_hash(&secret),
-            account: account.id,
+            account,
             device_name: device_name.as_str(),
+            scope,
             expires: store::UnixMs(now.0.saturating_add(lifetime)),
         };
         self.store.create_enrolment(&enrolment, now).map_err(|error| failed("cannot invite the device", &error))?;
@@ -144,6 +185,18 @@ impl Home {
     }
 }
 
+/// Whether an account may have this name.
+///
+/// # Errors
+/// [`Failure`] when not.
+pub(crate) fn check_account_name(name: &str) -> Result<(), Failure> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
+    if (1..=ACCOUNT_NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    Err(Failure::usage("an account's name has 1 to 64 letters, digits or characters of `.`, `_`, `-`, `@`"))
+}
+
 /// What a failure of the store means to a command.
 pub(crate) fn failed(doing: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
     let kind = match error.downcast_ref::<StoreError>().map(StoreError::kind) {
@@ -161,26 +214,58 @@ pub(crate) fn keys_dir(settings: &Settings) -> PathBuf {
 }
 
 fn open_store(settings: &Settings, is_server: bool) -> Result<Store, Failure> {
-    let mut options = StoreOptions::default();
-    options.pack_target_bytes = settings.pack_size;
-    options.min_free_bytes = settings.min_free;
-    let dir = settings.data_dir.display();
+    let options = store_options(settings);
     let opened = match Store::open(&settings.data_dir, &options, clock::now()) {
         Err(StoreError::NotFound { .. }) if is_server => Store::create(&settings.data_dir, &options, clock::now()),
         opened => opened,
     };
-    opened.map_err(|error| match &error {
+    opened.map_err(|error| cannot_open(settings, &error))
+}
+
+/// How the store is to be opened.
+pub(crate) fn store_options(settings: &Settings) -> StoreOptions {
+    let mut options = StoreOptions::default();
+    options.pack_target_bytes = settings.pack_size;
+    options.min_free_bytes = settings.min_free;
+    options.reserve_bytes = settings.reserve;
+    options.allow_any_file_system = settings.any_file_system;
+    options
+}
+
+/// What it means that the store does not open.
+pub(crate) fn cannot_open(settings: &Settings, error: &StoreError) -> Failure {
+    let dir = settings.data_dir.display();
+    match error {
         StoreError::NotFound { .. } => Failure::new(FailureKind::Unavailable, format!("there is no store in {dir}"))
             .hint(format!("`backup-server serve --data-dir {dir}` makes one")),
+        StoreError::Conflict { .. } => {
+            Failure::new(FailureKind::Integrity, format!("there are packs in {dir}, and no catalog"))
+                .because(error)
+                .hint(format!("`backup-server reindex --data-dir {dir}` rebuilds it"))
+        }
         StoreError::Locked { .. } => Failure::new(FailureKind::InUse, format!("another process is using {dir}"))
             .hint("stop the other server, or give this one a data directory of its own"),
+        StoreError::Carrier { .. } => {
+            Failure::new(FailureKind::Unavailable, format!("the catalog is not safe in {dir}"))
+                .because(error)
+                .hint("put the data directory on a disk of this machine: ext4, XFS, Btrfs, ZFS, …")
+                .hint("or say `any-file-system = true` in the settings, if locks and syncs are known to hold there")
+        }
         error if error.kind() == store::ErrorKind::Damaged => {
             Failure::new(FailureKind::Integrity, format!("the store in {dir} is damaged"))
                 .because(error)
-                .hint("put the files back from your copy of the data directory")
+                .hint(format!("`backup-server reindex --data-dir {dir}` rebuilds the catalog"))
         }
-        _ => Failure::new(FailureKind::Unavailable, format!("cannot open the store in {dir}")).because(&error),
-    })
+        _ => Failure::new(FailureKind::Unavailable, format!("cannot open the store in {dir}")).because(error),
+    }
+}
+
+/// The master key, which must be there.
+///
+/// # Errors
+/// [`Failure`] when it is not, or others can read it.
+pub(crate) fn load_keys(settings: &Settings) -> Result<ServerKeys, Failure> {
+    open_keys(settings, false)
 }
 
 fn open_keys(settings: &Settings, is_new: bool) -> Result<ServerKeys, Failure> {

@@ -6,24 +6,15 @@
 
 use std::sync::Arc;
 
-use object::{BASIS_COUNT_MAX, ObjectId, SealedRecord, VaultId};
-use store::{StoreError, WriteSession};
-use vault::{
-    Basis as EncoderBasis, CompressionLevel, DeltaEncoder, ExactDelta, Keys, OpenError, Opened, Opener, PlainObject,
-    SealError, SealedDelta, Sealer, rebuild,
-};
+use object::{Kind, ObjectId, SealedRecord};
+use store::{StoreError, Traffic, WriteSession};
+use vault::{OpenError, Opened, SealError, SealedDelta, rebuild};
 
-use crate::basis::{Basis, BasisCache, BasisError, BasisForm, BasisReader};
+use crate::basis::{BasisCache, BasisError};
 use crate::failure::Failure;
-use crate::keys::random;
 use crate::metrics::Metrics;
+use crate::reseal::{ResealError, Resealer, Stored, is_damage};
 use crate::vaults::{Contents, OpenVault};
-
-/// A delta is worth its dependence on other chunks when it takes at most half of what the chunk takes whole.
-const WORTH_DIVISOR: usize = 2;
-/// What a chunk takes whole is guessed from its bases, within a few per cent mostly, and up to double where the new
-/// content is of another kind. A delta below an eighth of the guess is worth it whatever the error.
-const SURELY_WORTH_DIVISOR: usize = 8;
 
 /// What to do with a record.
 #[derive(Debug)]
@@ -32,21 +23,6 @@ pub(crate) enum Verdict {
     Store(Stored),
     /// Store nothing: this delta does not make its chunk. The client sends the chunk whole.
     Refuse(ObjectId),
-}
-
-/// What is stored of a record.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    /// A basis that the record needs and that comes before it.
-    pub(crate) supplement: Option<SealedRecord>,
-    /// The record.
-    pub(crate) record: SealedRecord,
-}
-
-impl From<SealedRecord> for Stored {
-    fn from(record: SealedRecord) -> Self {
-        Self { supplement: None, record }
-    }
 }
 
 /// Why the session cannot go on.
@@ -66,8 +42,42 @@ pub(crate) enum IngestError {
     Random(#[from] Failure),
 }
 
+/// What was brought since the last commit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Brought {
+    /// Bytes of chunks that the vault did not hold.
+    pub(crate) new_bytes: u64,
+    /// Of these, bytes of chunks that are stored as deltas.
+    pub(crate) delta_bytes: u64,
+    /// Bytes that came over the network.
+    pub(crate) sent_bytes: u64,
+}
+
+impl Brought {
+    /// Counts a record that is to be stored.
+    pub(crate) fn add(&mut self, record: &SealedRecord) {
+        let head = record.view().head();
+        let chunks = head.members().filter(|member| member.kind == Kind::Data);
+        let len: usize = chunks.map(|member| member.plain_len).sum();
+        self.new_bytes += len as u64;
+        if head.codec().is_delta() {
+            self.delta_bytes += len as u64;
+        }
+    }
+
+    /// What it comes to, as files of `source_bytes` that the store grew by `stored_bytes` for.
+    pub(crate) fn traffic(self, source_bytes: u64, stored_bytes: u64) -> Traffic {
+        let Self { new_bytes, delta_bytes, sent_bytes } = self;
+        // What is sent twice is no more than what there is.
+        let deduplicated_bytes = source_bytes.saturating_sub(new_bytes);
+        let delta_bytes = delta_bytes.min(source_bytes - deduplicated_bytes);
+        Traffic { source_bytes, deduplicated_bytes, delta_bytes, sent_bytes, stored_bytes, restored_bytes: 0 }
+    }
+}
+
 /// Looks at the records of one session; keeps its tables between records.
 pub(crate) struct Ingest {
+    pub(crate) brought: Brought,
     vault: Arc<OpenVault>,
     metrics: Arc<Metrics>,
     bases: Arc<BasisCache>,
@@ -75,10 +85,7 @@ pub(crate) struct Ingest {
 }
 
 struct ManagedIngest {
-    vault: VaultId,
-    opener: Opener,
-    encoder: DeltaEncoder,
-    sealer: Sealer,
+    resealer: Resealer,
 }
 
 impl Ingest {
@@ -88,15 +95,10 @@ impl Ingest {
     /// [`Failure`] when the system has no randomness.
     pub(crate) fn new(vault: Arc<OpenVault>, bases: Arc<BasisCache>, metrics: Arc<Metrics>) -> Result<Self, Failure> {
         let managed = match &vault.contents {
-            Contents::Managed(managed) => Some(ManagedIngest {
-                vault: vault.id,
-                opener: Opener::new(Arc::clone(&managed.keys)),
-                encoder: DeltaEncoder::new(),
-                sealer: new_sealer(&managed.keys)?,
-            }),
+            Contents::Managed(managed) => Some(ManagedIngest { resealer: Resealer::new(vault.id, &managed.keys)? }),
             Contents::Sealed { .. } => None,
         };
-        Ok(Self { vault, metrics, bases, managed })
+        Ok(Self { brought: Brought::default(), vault, metrics, bases, managed })
     }
 
     /// Decides about one record.
@@ -106,6 +108,7 @@ impl Ingest {
     pub(crate) fn take(&mut self, session: &mut WriteSession, record: SealedRecord) -> Result<Verdict, IngestError> {
         self.metrics.records_received.add(1);
         self.metrics.record_bytes_received.add(record.bytes().len() as u64);
+        self.brought.sent_bytes += record.bytes().len() as u64;
         if record.view().head().codec().is_delta() {
             self.metrics.deltas_received.add(1);
         }
@@ -113,6 +116,9 @@ impl Ingest {
             Some(managed) => managed.take(session, record, &self.bases),
             None => take_sealed(session, &self.vault, record),
         };
+        if let Ok(Verdict::Store(stored)) = &verdict {
+            self.brought.add(&stored.record);
+        }
         match &verdict {
             Ok(Verdict::Store(stored)) if stored.record.view().head().codec().is_delta() => {
                 self.metrics.deltas_stored.add(1);
@@ -135,8 +141,12 @@ impl ManagedIngest {
         record: SealedRecord,
         cache: &BasisCache,
     ) -> Result<Verdict, IngestError> {
-        match self.opener.open(record.view()).map_err(IngestError::Mismatch)? {
-            Opened::Objects(_) => Ok(Verdict::Store(record.into())),
+        if !record.view().head().codec().is_delta() {
+            self.resealer.opener().check(record.view()).map_err(IngestError::Mismatch)?;
+            return Ok(Verdict::Store(record.into()));
+        }
+        match self.resealer.opener().open(record.view()).map_err(IngestError::Mismatch)? {
+            Opened::Objects(_) => unreachable!("the head says that it is a delta"),
             Opened::Delta(delta) => self.take_delta(session, &delta, cache),
         }
     }
@@ -147,8 +157,8 @@ impl ManagedIngest {
         delta: &SealedDelta,
         cache: &BasisCache,
     ) -> Result<Verdict, IngestError> {
-        let keys = Arc::clone(self.opener.keys());
-        let mut reader = BasisReader::new(session, &mut self.opener, self.vault, cache);
+        let keys = Arc::clone(self.resealer.opener().keys());
+        let mut reader = self.resealer.reader(session, cache);
         let mut bases = Vec::with_capacity(delta.bases.len());
         for id in &delta.bases {
             match reader.chunk(*id) {
@@ -164,42 +174,13 @@ impl ManagedIngest {
                 return Ok(Verdict::Refuse(delta.id));
             }
         };
-        let mut whole = Vec::with_capacity(BASIS_COUNT_MAX);
-        for id in whole_ids(&bases) {
-            match reader.chunk(id) {
-                Ok(basis) => whole.push((id, basis)),
-                // The chunk is right; it can do without this basis.
-                Err(BasisError::Store(error)) if !is_damage(&error) => return Err(error.into()),
-                Err(_) => {}
-            }
-        }
-        Ok(Verdict::Store(self.reseal(&chunk, &whole)?))
+        let stored =
+            self.resealer.reseal(session, cache, &chunk, &bases, Some(delta)).map_err(|error| match error {
+                ResealError::Store(error) => IngestError::Store(error),
+                ResealError::Seal(error) => IngestError::Seal(error),
+            })?;
+        Ok(Verdict::Store(stored))
     }
-
-    /// Seals a chunk as a delta against whole chunks, or whole when that is not worth it.
-    fn reseal(&mut self, chunk: &PlainObject, whole: &[(ObjectId, Arc<Basis>)]) -> Result<Stored, SealError> {
-        let bases: Vec<EncoderBasis<'_>> =
-            whole.iter().map(|(id, basis)| EncoderBasis { id: *id, bytes: &basis.bytes }).collect();
-        let keys = Arc::clone(self.opener.keys());
-        let Some(ExactDelta { delta, supplement }) = self.encoder.encode_exact(&keys, &bases, &chunk.body) else {
-            return Ok(self.sealer.seal(std::slice::from_ref(chunk))?.into());
-        };
-        let record = self.sealer.seal_delta(&chunk.id, chunk.body.len(), &delta.bases, &delta.encoded)?;
-        let supplement = supplement.map(|object| self.sealer.seal(&[object])).transpose()?;
-        let stored_len = record.bytes().len() + supplement.as_ref().map_or(0, |record| record.bytes().len());
-        let as_delta = Stored { supplement, record };
-        let guess = whole_len(chunk.body.len(), whole.iter().map(|(_, basis)| &basis.form));
-        if stored_len * SURELY_WORTH_DIVISOR <= guess {
-            return Ok(as_delta);
-        }
-        let sealed_whole = self.sealer.seal(std::slice::from_ref(chunk))?;
-        let is_worth_it = stored_len * WORTH_DIVISOR <= sealed_whole.bytes().len();
-        Ok(if is_worth_it { as_delta } else { sealed_whole.into() })
-    }
-}
-
-fn new_sealer(keys: &Keys) -> Result<Sealer, Failure> {
-    Ok(Sealer::new(keys, random()?, CompressionLevel::DEFAULT))
 }
 
 /// In a sealed vault a delta's bases have to be there, whole, or nobody could ever read it.
@@ -232,73 +213,5 @@ fn refuse_unless_fatal(id: ObjectId, error: BasisError) -> Result<Verdict, Inges
             tracing::debug!(chunk = %id.short(), %error, "a delta's basis cannot be had");
             Ok(Verdict::Refuse(id))
         }
-    }
-}
-
-fn is_damage(error: &StoreError) -> bool {
-    matches!(error.kind(), store::ErrorKind::Damaged)
-}
-
-/// The whole chunks behind these bases, each once, at most eight: those that are whole themselves first.
-fn whole_ids(bases: &[(ObjectId, Arc<Basis>)]) -> Vec<ObjectId> {
-    let mut ids = Vec::with_capacity(BASIS_COUNT_MAX);
-    let direct = bases.iter().filter(|(_, basis)| matches!(basis.form, BasisForm::Whole { .. })).map(|(id, _)| *id);
-    let beneath = bases.iter().flat_map(|(_, basis)| match &basis.form {
-        BasisForm::Whole { .. } => &[][..],
-        BasisForm::Delta { bases } => bases,
-    });
-    for id in direct.chain(beneath.copied()) {
-        if ids.len() < BASIS_COUNT_MAX && !ids.contains(&id) {
-            ids.push(id);
-        }
-    }
-    ids
-}
-
-/// What a chunk of `target_len` bytes is likely to take whole: it compresses about as its bases did.
-fn whole_len<'a>(target_len: usize, forms: impl Iterator<Item = &'a BasisForm>) -> usize {
-    let (mut record_sum, mut plain_sum) = (0, 0);
-    for form in forms {
-        if let BasisForm::Whole { record_len, plain_len } = form {
-            record_sum += record_len;
-            plain_sum += plain_len;
-        }
-    }
-    (target_len * record_sum).checked_div(plain_sum).unwrap_or(target_len)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(n: u8) -> ObjectId {
-        ObjectId::from_bytes([n; 32])
-    }
-
-    fn whole(n: u8) -> (ObjectId, Arc<Basis>) {
-        let form = BasisForm::Whole { record_len: 50, plain_len: 100 };
-        (id(n), Arc::new(Basis { bytes: bytes::Bytes::new(), form }))
-    }
-
-    fn delta(n: u8, bases: &[u8]) -> (ObjectId, Arc<Basis>) {
-        let form = BasisForm::Delta { bases: bases.iter().map(|n| id(*n)).collect() };
-        (id(n), Arc::new(Basis { bytes: bytes::Bytes::new(), form }))
-    }
-
-    #[test]
-    fn deltas_are_replaced_by_what_they_stand_on() {
-        assert_eq!(whole_ids(&[whole(1), whole(2)]), [id(1), id(2)]);
-        assert_eq!(whole_ids(&[delta(1, &[2, 3]), whole(4)]), [id(4), id(2), id(3)]);
-        assert_eq!(whole_ids(&[delta(1, &[2]), delta(5, &[2, 6, 7])]), [id(2), id(6), id(7)]);
-        assert_eq!(whole_ids(&[delta(1, &[2, 3, 4, 5]), delta(6, &[7, 8, 9, 10, 11])]).len(), BASIS_COUNT_MAX);
-    }
-
-    #[test]
-    fn a_chunk_is_taken_to_compress_as_its_bases() {
-        let half = BasisForm::Whole { record_len: 500, plain_len: 1000 };
-        let raw = BasisForm::Whole { record_len: 1000, plain_len: 1000 };
-        assert_eq!(whole_len(200, [&half].into_iter()), 100);
-        assert_eq!(whole_len(200, [&half, &raw].into_iter()), 150);
-        assert_eq!(whole_len(200, std::iter::empty()), 200);
     }
 }

@@ -21,6 +21,14 @@ pub(crate) struct ServerKeys {
     wrapping_key: Zeroizing<[u8; 32]>,
     token_pepper: Zeroizing<[u8; 32]>,
     enrolment_pepper: Zeroizing<[u8; 32]>,
+    api_token_pepper: Zeroizing<[u8; 32]>,
+    web_session_pepper: Zeroizing<[u8; 32]>,
+    setup_pepper: Zeroizing<[u8; 32]>,
+    share_pepper: Zeroizing<[u8; 32]>,
+    share_pass_key: Zeroizing<[u8; 32]>,
+    second_factor_key: Zeroizing<[u8; 32]>,
+    recovery_code_pepper: Zeroizing<[u8; 32]>,
+    catalog_key: Zeroizing<[u8; 32]>,
 }
 
 impl std::fmt::Debug for ServerKeys {
@@ -36,6 +44,14 @@ impl ServerKeys {
             wrapping_key: derive("delta-backup v1 server wrapping key"),
             token_pepper: derive("delta-backup v1 server device token pepper"),
             enrolment_pepper: derive("delta-backup v1 server enrolment pepper"),
+            api_token_pepper: derive("delta-backup v1 server api token pepper"),
+            web_session_pepper: derive("delta-backup v1 server web session pepper"),
+            setup_pepper: derive("delta-backup v1 server set-up link pepper"),
+            share_pepper: derive("delta-backup v1 server share pepper"),
+            share_pass_key: derive("delta-backup v1 server share pass"),
+            second_factor_key: derive("delta-backup v1 server second factor"),
+            recovery_code_pepper: derive("delta-backup v1 server recovery code pepper"),
+            catalog_key: derive("delta-backup v1 server catalog backup"),
         }
     }
 
@@ -79,12 +95,59 @@ impl ServerKeys {
     /// # Errors
     /// [`SlotError::WrongKey`] when the vault was made under another master key.
     pub(crate) fn unwrap(&self, vault: object::VaultId, slot: &KeySlot) -> Result<VaultKey, SlotError> {
-        slot.open(vault, Unlock::WrappingKey(&self.wrapping_key))
+        slot.open(vault, self.unlock())
+    }
+
+    /// What opens every slot of a managed vault.
+    pub(crate) fn unlock(&self) -> Unlock<'_> {
+        Unlock::WrappingKey(&self.wrapping_key)
+    }
+
+    /// Key of the one catalog backup that has this salt.
+    pub(crate) fn catalog_backup_key(&self, salt: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(*blake3::keyed_hash(&self.catalog_key, salt).as_bytes())
     }
 
     /// What the catalog holds of a device's secret.
     pub(crate) fn token_hash(&self, secret: &Secret<32>) -> [u8; 32] {
         *blake3::keyed_hash(&self.token_pepper, secret.expose()).as_bytes()
+    }
+
+    /// What the catalog holds of an API token's secret.
+    pub(crate) fn api_token_hash(&self, secret: &Secret<32>) -> [u8; 32] {
+        *blake3::keyed_hash(&self.api_token_pepper, secret.expose()).as_bytes()
+    }
+
+    /// What the catalog holds of the secret in a browser's cookie, and finds it by.
+    pub(crate) fn web_session_hash(&self, secret: &Secret<32>) -> [u8; 32] {
+        *blake3::keyed_hash(&self.web_session_pepper, secret.expose()).as_bytes()
+    }
+
+    /// What the catalog holds of the secret in a set-up link, and finds it by.
+    pub(crate) fn setup_hash(&self, secret: &Secret<16>) -> [u8; 32] {
+        *blake3::keyed_hash(&self.setup_pepper, secret.expose()).as_bytes()
+    }
+
+    /// What the catalog holds of the secret in the link of a share, and finds it by.
+    pub(crate) fn share_hash(&self, secret: &Secret<16>) -> [u8; 32] {
+        *blake3::keyed_hash(&self.share_pepper, secret.expose()).as_bytes()
+    }
+
+    /// What is shown in place of the password of a share, until a moment.
+    pub(crate) fn share_pass(&self, share: &[u8; 8], password_hash: &str, until_ms: u64) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.share_pass_key);
+        hasher.update(share).update(&until_ms.to_le_bytes()).update(password_hash.as_bytes());
+        *hasher.finalize().as_bytes().first_chunk().expect("the hash is longer")
+    }
+
+    /// What the codes of the second factor that has this salt are made of.
+    pub(crate) fn second_factor_secret(&self, salt: &[u8; 16]) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(*blake3::keyed_hash(&self.second_factor_key, salt).as_bytes())
+    }
+
+    /// What the catalog holds of a recovery code, and finds it by.
+    pub(crate) fn recovery_code_hash(&self, code: &[u8]) -> [u8; 32] {
+        *blake3::keyed_hash(&self.recovery_code_pepper, code).as_bytes()
     }
 
     /// What the catalog holds of the secret in an enrolment string, and finds it by.

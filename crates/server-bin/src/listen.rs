@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
@@ -14,6 +14,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
+use store::AccountId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -22,8 +23,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::gate::{Gate, GateLimits, Pass};
+use crate::http::Transport;
 use crate::metered::Metered;
 use crate::metrics::{Counted, Metrics};
+use crate::service::Service;
+use crate::slots::AccountSlot;
 
 const FIRST_BYTE_OF_TLS: u8 = 0x16;
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,7 +56,42 @@ pub(crate) struct Peer {
     pub(crate) accepted_ms: u64,
     /// Their right to be connected.
     pub(crate) pass: Pass,
+    /// The first account that logged in here, and its right to one more connection.
+    slot: OnceLock<AccountSlot>,
     _socket: Counted,
+}
+
+impl Peer {
+    /// Somebody who was let in just now.
+    pub(crate) fn new(address: SocketAddr, pass: Pass, metrics: &Metrics) -> Self {
+        Self {
+            address,
+            accepted: clock::instant(),
+            accepted_ms: clock::now_ms(),
+            pass,
+            slot: OnceLock::new(),
+            _socket: metrics.sockets.enter(),
+        }
+    }
+
+    /// Notes that the other end has logged in: the connection is not closed for being a stranger's any more. False when
+    /// its account has too many connections, or this one had to make room already.
+    pub(crate) fn log_in(&self, account: AccountId, service: &Service) -> bool {
+        if self.slot.get().is_some() {
+            return true;
+        }
+        let Some(slot) = service.connections.take(account, &service.metrics.clients) else { return false };
+        if !self.pass.authenticated() {
+            // Another request of this connection may have been first.
+            return self.slot.get().is_some();
+        }
+        let _ = self.slot.set(slot);
+        true
+    }
+
+    fn is_known(&self) -> bool {
+        self.slot.get().is_some()
+    }
 }
 
 /// What connections are given to.
@@ -89,6 +128,15 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Takes a socket that listens already.
+///
+/// # Errors
+/// When the system refuses.
+pub(crate) fn take_over(passed: std::net::TcpListener) -> io::Result<TcpListener> {
+    passed.set_nonblocking(true)?;
+    TcpListener::from_std(passed)
+}
+
 /// Accepts connections until told to stop.
 pub(crate) async fn accept(listener: TcpListener, front: Front) {
     let front = Arc::new(front);
@@ -120,21 +168,22 @@ fn admit(stream: TcpStream, address: SocketAddr, gate: &Arc<Gate>, front: &Arc<F
     let Some(admission) = admission else {
         return;
     };
-    let peer = Arc::new(Peer {
-        address,
-        accepted: Instant::now(),
-        accepted_ms: clock::now_ms(),
-        pass: admission.pass,
-        _socket: front.metrics.sockets.enter(),
-    });
+    let peer = Arc::new(Peer::new(address, admission.pass, &front.metrics));
     let front = Arc::clone(front);
     let tasks = front.tasks.clone();
     tasks.spawn(async move {
         let shed = peer.pass.shed().clone();
         let deadline = tokio::time::Instant::from_std(peer.accepted) + front.login_timeout;
+        let waiting = Arc::clone(&peer);
+        let too_late = async move {
+            tokio::time::sleep_until(deadline).await;
+            if waiting.is_known() {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             () = shed.cancelled() => {}
-            () = tokio::time::sleep_until(deadline) => {}
+            () = too_late => {}
             served = serve(stream, &front, peer) => if let Err(error) = served {
                 tracing::debug!(%address, %error, "connection failed");
             },
@@ -156,9 +205,9 @@ async fn serve(
     let stream = Metered::new(stream, Arc::clone(&front.metrics));
     if first[0] == FIRST_BYTE_OF_TLS {
         let stream = TlsAcceptor::from(Arc::clone(&front.tls)).accept(stream).await?;
-        serve_http(stream, front, peer).await
+        serve_http(stream, front, peer, Transport { is_tls: true }).await
     } else if front.plain_http {
-        serve_http(stream, front, peer).await
+        serve_http(stream, front, peer, Transport { is_tls: false }).await
     } else {
         Ok(refuse_plain(stream).await?)
     }
@@ -177,6 +226,7 @@ async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     front: &Front,
     peer: Arc<Peer>,
+    transport: Transport,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -195,6 +245,7 @@ async fn serve_http(
     let router = TowerToHyperService::new(front.router.clone());
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Arc::clone(&peer));
+        request.extensions_mut().insert(transport);
         hyper::service::Service::call(&router, request)
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

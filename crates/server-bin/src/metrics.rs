@@ -55,6 +55,7 @@ pub(crate) struct Metrics {
     pub(crate) sockets: Gauge,
     pub(crate) clients: Gauge,
     pub(crate) sessions: Gauge,
+    pub(crate) listeners: Gauge,
     pub(crate) connections: Counter,
     pub(crate) connections_shed: Counter,
     pub(crate) received_bytes: Counter,
@@ -72,9 +73,15 @@ pub(crate) struct Metrics {
     pub(crate) damaged_reads: Counter,
     pub(crate) poisoned_sessions: Counter,
     pub(crate) commits: Counter,
+    pub(crate) unusual_snapshots: Counter,
     pub(crate) signature_basis_bytes: Counter,
     pub(crate) basis_cache_hits: Counter,
     pub(crate) basis_cache_misses: Counter,
+    pub(crate) gc_runs: Counter,
+    pub(crate) gc_refusals: Counter,
+    pub(crate) gc_packs_deleted: Counter,
+    pub(crate) gc_bytes_freed: Counter,
+    pub(crate) gc_bytes_moved: Counter,
 }
 
 impl Metrics {
@@ -85,6 +92,7 @@ impl Metrics {
             sockets: Gauge::default(),
             clients: Gauge::default(),
             sessions: Gauge::default(),
+            listeners: Gauge::default(),
             connections: Counter::default(),
             connections_shed: Counter::default(),
             received_bytes: Counter::default(),
@@ -102,9 +110,15 @@ impl Metrics {
             damaged_reads: Counter::default(),
             poisoned_sessions: Counter::default(),
             commits: Counter::default(),
+            unusual_snapshots: Counter::default(),
             signature_basis_bytes: Counter::default(),
             basis_cache_hits: Counter::default(),
             basis_cache_misses: Counter::default(),
+            gc_runs: Counter::default(),
+            gc_refusals: Counter::default(),
+            gc_packs_deleted: Counter::default(),
+            gc_bytes_freed: Counter::default(),
+            gc_bytes_moved: Counter::default(),
         }
     }
 
@@ -113,8 +127,9 @@ impl Metrics {
         self.started
     }
 
-    /// Everything as text; `store` is what the store says of itself, unless it cannot.
-    pub(crate) fn render(&self, store: Option<&store::Status>) -> String {
+    /// Everything as text; `store` is what the store says of itself, unless it cannot, `newest_copy_ms` when the newest
+    /// backup of the catalog in the second place was made, if there is such a place.
+    pub(crate) fn render(&self, store: Option<&store::Status>, newest_copy_ms: Option<u64>) -> String {
         let mut page = Page::default();
         page.describe("backup_server_build_info", "gauge", "Always 1; the labels tell the version.");
         page.sample("backup_server_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -123,9 +138,14 @@ impl Metrics {
         page.gauge("backup_server_sockets", "Open connections.", self.sockets.get());
         page.gauge("backup_server_clients", "Connections of authenticated devices.", self.clients.get());
         page.gauge("backup_server_sessions", "Sessions that write.", self.sessions.get());
+        page.gauge("backup_server_listeners", "Requests that are told what goes on.", self.listeners.get());
         self.render_counters(&mut page);
         if let Some(store) = store {
             render_store(&mut page, store);
+        }
+        if let Some(newest_ms) = newest_copy_ms {
+            let help = "When the newest backup of the catalog in the second place was made, Unix time; 0 without any.";
+            page.gauge("backup_server_catalog_copy_time_seconds", help, newest_ms / 1000);
         }
         page.text
     }
@@ -159,6 +179,7 @@ impl Metrics {
                 &self.poisoned_sessions,
             ),
             ("commits", "Snapshots and drive changes committed.", &self.commits),
+            ("unusual_snapshots", "Snapshots that keep unusually little of the one before.", &self.unusual_snapshots),
             (
                 "signature_basis_bytes",
                 "Bytes of basis chunks that signatures were made of.",
@@ -166,6 +187,11 @@ impl Metrics {
             ),
             ("basis_cache_hits", "Basis chunks found in memory.", &self.basis_cache_hits),
             ("basis_cache_misses", "Basis chunks read from packs.", &self.basis_cache_misses),
+            ("gc_runs", "Collections of garbage that came to their end.", &self.gc_runs),
+            ("gc_refusals", "Reasons for which collections did less than they could.", &self.gc_refusals),
+            ("gc_packs_deleted", "Packs deleted by collections.", &self.gc_packs_deleted),
+            ("gc_bytes_freed", "Bytes of packs deleted by collections.", &self.gc_bytes_freed),
+            ("gc_bytes_moved", "Bytes that collections moved to other packs.", &self.gc_bytes_moved),
         ];
         for (name, help, counter) in counters {
             let name = format!("backup_server_{name}_total");
@@ -189,6 +215,8 @@ fn render_store(page: &mut Page, store: &store::Status) {
         page.sample("backup_server_store_records", &pack_labels(totals), totals.records);
     }
     page.gauge("backup_server_snapshots", "Snapshots that can be restored.", store.snapshots);
+    let help = "Chains of which nothing older than an unusual change goes until somebody confirms it.";
+    page.gauge("backup_server_frozen_chains", help, store.frozen_chains);
     page.gauge("backup_server_accounts", "Accounts.", store.accounts);
     page.gauge("backup_server_devices", "Devices that are not revoked.", store.devices);
     page.gauge("backup_server_vaults", "Vaults.", store.vaults);

@@ -1,5 +1,6 @@
 //! Files and folders that only the server's own user may read. What others can read is refused, with the command that
 //! mends it.
+#![expect(clippy::disallowed_methods, reason = "it is the place where keys are written")]
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -88,6 +89,15 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<(
     fs::rename(&new, path)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
+}
+
+/// Writes a file, makes it safe, and removes it again: whether a disk takes anything.
+///
+/// # Errors
+/// When it does not.
+pub(crate) fn probe(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    replace(path, bytes, 0o600)?;
+    fs::remove_file(path)
 }
 
 fn check_private(path: &Path, metadata: &fs::Metadata, wanted: &str) -> Result<(), Failure> {

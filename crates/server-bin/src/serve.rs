@@ -9,20 +9,24 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::socket::AdminSocket;
+use crate::audit::Actor;
+use crate::clock;
 use crate::config::Settings;
 use crate::failure::{Failure, FailureKind};
 use crate::gate::GateLimits;
 use crate::home::Home;
 use crate::host_port::HostPort;
 use crate::listen::{self, Front};
+use crate::porter::Porter;
 use crate::service::Service;
-use crate::{housekeeping, http, private_files};
+use crate::{catalog_backup, collect, housekeeping, http, live, mirror, private_files, scrub, supervisor};
 
 /// A running server.
 pub struct Server {
     service: Arc<Service>,
     address: SocketAddr,
     pin: [u8; 32],
+    setup_link: Option<String>,
     connections: TaskTracker,
     accepting: JoinHandle<()>,
 }
@@ -39,6 +43,14 @@ impl Server {
     /// # Errors
     /// [`Failure`] when the directory cannot be used, or the address cannot be listened on.
     pub async fn start(settings: Settings) -> Result<Self, Failure> {
+        Self::start_on(settings, None).await
+    }
+
+    /// The same with a socket that listens already, instead of the address of the settings.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); and when it is to serve without TLS, and the socket is not one of loopback.
+    pub async fn start_on(settings: Settings, passed: Option<std::net::TcpListener>) -> Result<Self, Failure> {
         let opening = tokio::task::spawn_blocking(move || {
             let home = Home::open(settings, true)?;
             let identity = home.identity()?;
@@ -50,8 +62,12 @@ impl Server {
         let (home, identity) = opened?;
         log_recovery(&home);
         let settings = home.settings.clone();
-        let listener = bind(settings.listen)?;
+        let listener = match passed {
+            Some(passed) => listen::take_over(passed).map_err(|error| cannot_listen(settings.listen, &error))?,
+            None => bind(settings.listen)?,
+        };
         let address = listener.local_addr().map_err(|error| cannot_listen(settings.listen, &error))?;
+        settings.check_plain(address)?;
         let admin = AdminSocket::bind(&settings.data_dir).map_err(|error| {
             let message = format!("cannot make the administration socket in {}", settings.data_dir.display());
             Failure::new(FailureKind::Unavailable, message).because(&error)
@@ -61,7 +77,14 @@ impl Server {
                 Failure::usage(format!("cannot write the port to {}", path.display())).because(&error)
             })?;
         }
-        let service = Service::new(home);
+        let listens = HostPort::from(address);
+        let (home, setup_link) = tokio::task::spawn_blocking(move || {
+            let link = first_setup_link(&home, &listens)?;
+            Ok((home, link))
+        })
+        .await
+        .map_err(|error| Failure::new(FailureKind::Internal, "the server failed while it started").because(&error))??;
+        let service = Service::new(home, HostPort::from(address))?;
         let front = Front {
             limits: GateLimits {
                 sockets: settings.max_connections,
@@ -78,12 +101,21 @@ impl Server {
         let server = Self {
             address,
             pin: identity.pin(),
+            setup_link,
             connections: front.tasks.clone(),
             accepting: tokio::spawn(listen::accept(listener, front)),
             service: Arc::clone(&service),
         };
         service.tasks.spawn(admin.serve(Arc::clone(&service), HostPort::from(address), server.url()));
         service.tasks.spawn(housekeeping::run(Arc::clone(&service)));
+        service.tasks.spawn(collect::run_by_schedule(Arc::clone(&service)));
+        service.tasks.spawn(catalog_backup::run(Arc::clone(&service)));
+        service.tasks.spawn(scrub::run(Arc::clone(&service)));
+        service.tasks.spawn(mirror::keep_in_step(Arc::clone(&service)));
+        service.tasks.spawn(housekeeping::keep(Arc::clone(&service)));
+        service.tasks.spawn(live::keep_tally(Arc::clone(&service)));
+        service.tasks.spawn(live::watch(Arc::clone(&service)));
+        service.tasks.spawn(supervisor::keep_alive(Arc::clone(&service)));
         Ok(server)
     }
 
@@ -97,6 +129,12 @@ impl Server {
     #[must_use]
     pub fn pin(&self) -> [u8; 32] {
         self.pin
+    }
+
+    /// The link with which the administrator sets name and password; only while no administrator has a password.
+    #[must_use]
+    pub fn setup_link(&self) -> Option<&str> {
+        self.setup_link.as_deref()
     }
 
     /// Where a browser finds it.
@@ -130,11 +168,22 @@ impl Server {
         if tokio::time::timeout(service.home.settings.drain_timeout, drained).await.is_err() {
             tracing::warn!("some sessions did not end in time; what they held and was not durable is lost");
         }
+        let keeping = Arc::clone(&service);
+        let kept = service.pool.run(move || keeping.tally.keep(&keeping.home.store, clock::now())).await;
+        if !matches!(kept, Ok(Ok(()))) {
+            tracing::debug!("the last figures for charts are lost");
+        }
         match service.fatal() {
             Some(failure) => Err(failure.clone()),
             None => Ok(()),
         }
     }
+}
+
+fn first_setup_link(home: &Home, listens: &HostPort) -> Result<Option<String>, Failure> {
+    let Some(account) = home.account_to_set_up()? else { return Ok(None) };
+    let porter = Porter { home, revoked: None, actor: Actor::server() };
+    Ok(Some(porter.setup_link(&account, listens)?.url))
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -172,7 +221,17 @@ fn log_recovery(home: &Home) {
     for path in &recovery.strangers {
         tracing::warn!(path = %path.display(), "a file among the packs is none of ours");
     }
+    match home.store.status() {
+        Ok(status) if status.suspended_devices > 0 || status.suspended_tokens > 0 => tracing::error!(
+            devices = status.suspended_devices,
+            tokens = status.suspended_tokens,
+            "no device and no token gets in that the older catalog knows, until `backup-server device confirm` and `token \
+             confirm`: look at `device list` and `token list` and revoke those that should be, first"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "it is not known whether devices are suspended"),
+    }
     if let Some(reason) = home.store.deletion_latch() {
-        tracing::error!(reason, "nothing will be deleted until the catalog is rebuilt");
+        tracing::error!(reason, "nothing will be deleted until `backup-server reindex` has rebuilt the catalog");
     }
 }

@@ -1,22 +1,41 @@
 //! [`Service`]: what all connections of a running server share.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::SystemTime;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use store::{AccountId, DeviceId, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::RefusalBrake;
 use crate::basis::BasisCache;
+use crate::clock;
+use crate::dav::Locks;
+use crate::drive::{Folders, Searches};
 use crate::failure::{Failure, FailureKind};
 use crate::home::Home;
-use crate::metrics::{Counted, Metrics};
+use crate::host_port::HostPort;
+use crate::hosts::Hosts;
+use crate::jobs::Jobs;
+use crate::live::{Board, Feed, Tally};
+use crate::login::back_off::BackOff;
+use crate::login::passwords::Passwords;
+use crate::login::verified::Verified;
+use crate::metrics::Metrics;
 use crate::pool::Pool;
-use crate::session::ListingCache;
+use crate::rest::links::Downloads;
+use crate::rest::tickets::Tickets;
+use crate::rest::tus::Turns;
+use crate::slots::AccountSlots;
 use crate::throttle::Throttle;
+use crate::thumbnail::Thumbnails;
 use crate::vaults::Vaults;
+
+/// Most that are told at a time what goes on, and most of one account.
+const LISTENERS_MAX: usize = 256;
+const OWN_LISTENERS_MAX: usize = 16;
 
 /// What all connections of a running server share.
 #[derive(Debug)]
@@ -29,16 +48,52 @@ pub(crate) struct Service {
     pub(crate) pool: Pool,
     /// Slows those down who fail to authenticate.
     pub(crate) throttle: Throttle,
+    /// Compares passwords.
+    pub(crate) passwords: Passwords,
+    /// Passwords that were right a moment ago.
+    pub(crate) verified: Verified,
+    /// Slows those down who give wrong passwords.
+    pub(crate) back_off: BackOff,
+    /// Which refused logins get into the audit log.
+    pub(crate) refusals: RefusalBrake,
+    /// Names of this server.
+    pub(crate) hosts: Hosts,
+    /// Where a browser finds the server when nobody says otherwise.
+    pub(crate) listens: HostPort,
     /// Vaults somebody is connected to.
     pub(crate) vaults: Vaults,
     /// Chunks used last.
     pub(crate) bases: Arc<BasisCache>,
     /// Directories clients are listing.
-    pub(crate) listings: Arc<ListingCache>,
-    /// Devices whose access was taken away while the server ran.
+    pub(crate) folders: Arc<Folders>,
+    /// Names of drives that are searched.
+    pub(crate) searches: Searches,
+    /// Whose connections have to end.
     pub(crate) revoked: Revoked,
-    /// Who may write now.
-    pub(crate) sessions: SessionSlots,
+    /// Who may write now: every session is a thread and memory.
+    pub(crate) sessions: AccountSlots,
+    /// Downloads by links that go on.
+    pub(crate) downloads: Downloads,
+    /// What opens files for a minute.
+    pub(crate) tickets: Tickets,
+    /// Small pictures, and whose turn it is to make one.
+    pub(crate) thumbnails: Thumbnails,
+    /// Who is at work on which upload.
+    pub(crate) turns: Arc<Turns>,
+    /// What an administrator started by hand.
+    pub(crate) jobs: Jobs,
+    /// What WebDAV clients have locked.
+    pub(crate) locks: Arc<Locks>,
+    /// Transfers and devices of this moment.
+    pub(crate) board: Arc<Board>,
+    /// What happened lately.
+    pub(crate) feed: Feed,
+    /// Bytes that went through.
+    pub(crate) tally: Tally,
+    /// Who may be told what goes on, as it does.
+    pub(crate) listeners: AccountSlots,
+    /// Who may be connected now, among those that are known.
+    pub(crate) connections: AccountSlots,
     /// Cancelled when the server stops: sessions make safe what they hold, and end.
     pub(crate) stop: CancellationToken,
     /// Counts the tasks and threads that have to end before the store is closed.
@@ -48,22 +103,44 @@ pub(crate) struct Service {
 
 impl Service {
     /// A service that nobody uses yet.
-    pub(crate) fn new(home: Home) -> Arc<Self> {
-        let metrics = Arc::new(Metrics::new(SystemTime::now()));
-        Arc::new(Self {
+    ///
+    /// # Errors
+    /// [`Failure`] when the system has no randomness yet.
+    pub(crate) fn new(home: Home, listens: HostPort) -> Result<Arc<Self>, Failure> {
+        let metrics = Arc::new(Metrics::new(clock::wall()));
+        Ok(Arc::new(Self {
             pool: Pool::new(),
             throttle: Throttle::default(),
+            passwords: Passwords::new(),
+            verified: Verified::new()?,
+            back_off: BackOff::default(),
+            refusals: RefusalBrake::default(),
+            hosts: Hosts::new(&home.settings),
+            listens,
             vaults: Vaults::default(),
             bases: Arc::new(BasisCache::new(Arc::clone(&metrics))),
-            listings: Arc::default(),
+            folders: Arc::default(),
+            searches: Searches::default(),
             revoked: Revoked::default(),
-            sessions: SessionSlots::new(home.settings.max_sessions),
+            sessions: AccountSlots::new(home.settings.max_sessions, home.settings.max_sessions.div_ceil(2)),
+            downloads: Downloads::default(),
+            tickets: Tickets::default(),
+            thumbnails: Thumbnails::default(),
+            turns: Arc::default(),
+            jobs: Jobs::default(),
+            locks: Arc::default(),
+            board: Arc::default(),
+            feed: Feed::new()?,
+            tally: Tally::default(),
+            listeners: AccountSlots::new(LISTENERS_MAX, OWN_LISTENERS_MAX),
+            // All together are limited at the gate.
+            connections: AccountSlots::new(usize::MAX, home.settings.max_account_connections),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             fatal: OnceLock::new(),
             metrics,
             home,
-        })
+        }))
     }
 
     /// Looks whether a failure of the store means that this process must end: what is durable is unknown then, and the
@@ -73,11 +150,18 @@ impl Service {
             return;
         }
         self.fatal.get_or_init(|| {
-            Failure::new(FailureKind::Unavailable, "the store failed, and what is durable is unknown")
+            Failure::new(FailureKind::Disk, "the store failed, and what is durable is unknown")
                 .because(error)
                 .hint("look after the disk, then start the server again: it recovers by itself")
         });
         self.stop.cancel();
+    }
+
+    /// The same after something whose error went elsewhere.
+    pub(crate) fn note_halt(&self) {
+        if let Some(reason) = self.home.store.halted() {
+            self.note(&StoreError::Halted { reason: reason.to_owned() });
+        }
     }
 
     /// Why the server has to end, if it has to.
@@ -86,92 +170,44 @@ impl Service {
     }
 }
 
-/// Devices whose access was taken away while the server ran.
+/// Whose connections have to end, because what they may do was changed while the server ran.
 #[derive(Debug)]
 pub(crate) struct Revoked {
-    devices: watch::Sender<HashSet<DeviceId>>,
+    ended: watch::Sender<Ended>,
+}
+
+/// Whose connections have to end.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// Devices whose access was taken away, for good.
+    pub(crate) devices: HashSet<DeviceId>,
+    /// Accounts that were changed, and when: what connected before does not know of it.
+    pub(crate) accounts: HashMap<AccountId, Instant>,
 }
 
 impl Default for Revoked {
     fn default() -> Self {
-        Self { devices: watch::Sender::new(HashSet::new()) }
+        Self { ended: watch::Sender::new(Ended::default()) }
     }
 }
 
 impl Revoked {
     /// Ends the connections of a device, which the catalog already calls revoked.
     pub(crate) fn add(&self, device: DeviceId) {
-        self.devices.send_modify(|devices| {
-            devices.insert(device);
+        self.ended.send_modify(|ended| {
+            ended.devices.insert(device);
+        });
+    }
+
+    /// Ends the connections that an account's devices have now, after the catalog was changed.
+    pub(crate) fn add_account(&self, account: AccountId) {
+        self.ended.send_modify(|ended| {
+            ended.accounts.insert(account, Instant::now());
         });
     }
 
     /// Tells of every change. To be taken before the catalog is asked about a device: then no change is missed.
-    pub(crate) fn watch(&self) -> watch::Receiver<HashSet<DeviceId>> {
-        self.devices.subscribe()
-    }
-}
-
-/// Who may write now: every session is a thread and memory.
-#[derive(Debug)]
-pub(crate) struct SessionSlots {
-    max: usize,
-    taken: Arc<Mutex<HashMap<AccountId, usize>>>,
-}
-
-/// The right to write; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct SessionSlot {
-    taken: Arc<Mutex<HashMap<AccountId, usize>>>,
-    account: AccountId,
-    _open: Counted,
-}
-
-impl SessionSlots {
-    fn new(max: usize) -> Self {
-        Self { max, taken: Arc::default() }
-    }
-
-    /// A slot; `None` when there are too many sessions, or too many of this account.
-    pub(crate) fn take(&self, account: AccountId, metrics: &Metrics) -> Option<SessionSlot> {
-        let mut taken = self.taken.lock().expect("nobody panics with it");
-        let all: usize = taken.values().sum();
-        let own = taken.get(&account).copied().unwrap_or_default();
-        if all >= self.max || own >= self.max.div_ceil(2) {
-            return None;
-        }
-        taken.insert(account, own + 1);
-        Some(SessionSlot { taken: Arc::clone(&self.taken), account, _open: metrics.sessions.enter() })
-    }
-}
-
-impl Drop for SessionSlot {
-    fn drop(&mut self) {
-        let mut taken = self.taken.lock().expect("nobody panics with it");
-        if let Some(count) = taken.get_mut(&self.account) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.account);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_account_gets_half_of_the_sessions() {
-        let metrics = Metrics::new(SystemTime::UNIX_EPOCH);
-        let slots = SessionSlots::new(4);
-        let take = |account| slots.take(AccountId(account), &metrics);
-        let held: Vec<_> = (0..2).map(|_| take(1).unwrap()).collect();
-        assert!(take(1).is_none());
-        let others = [take(2).unwrap(), take(3).unwrap()];
-        assert!(take(4).is_none());
-        drop((held, others));
-        assert_eq!(metrics.sessions.get(), 0);
-        assert!(take(4).is_some());
+    pub(crate) fn watch(&self) -> watch::Receiver<Ended> {
+        self.ended.subscribe()
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A number of bytes: a whole number, then `B`, `KiB`, `MiB`, `GiB`, `TiB` or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +69,9 @@ impl fmt::Display for ByteCount {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_zero() {
+            return f.write_str("0s");
+        }
         print(u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX), &TIME_UNITS, f)
     }
 }
@@ -85,6 +88,18 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+impl Serialize for ByteCount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,7 +112,7 @@ mod tests {
             assert_eq!(ByteCount(bytes).to_string(), text);
         }
         assert_eq!("4096".parse(), Ok(ByteCount(4096)));
-        for (text, millis) in [("0ms", 0), ("250ms", 250), ("10s", 10_000), ("90s", 90_000), ("15m", 900_000)] {
+        for (text, millis) in [("0s", 0), ("250ms", 250), ("10s", 10_000), ("90s", 90_000), ("15m", 900_000)] {
             assert_eq!(text.parse(), Ok(Span(Duration::from_millis(millis))));
             assert_eq!(Span(Duration::from_millis(millis)).to_string(), text);
         }

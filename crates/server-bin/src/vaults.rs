@@ -2,7 +2,7 @@
 //! connections.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use object::VaultId;
 use store::{AccountId, Store, StoreError, VaultMode};
@@ -15,6 +15,10 @@ use crate::keys::ServerKeys;
 pub(crate) struct OpenVault {
     /// Its name on the wire.
     pub(crate) id: VaultId,
+    /// Whose it is.
+    pub(crate) account: AccountId,
+    /// Whose it was by name when it was opened, for people.
+    pub(crate) account_name: String,
     /// Who can read it.
     pub(crate) contents: Contents,
 }
@@ -90,7 +94,11 @@ impl Vaults {
             None => store.vaults(account)?.into_iter().next(),
         };
         let vault = vault.ok_or(OpenVaultError::NotFound)?;
-        let mut open = self.open.lock().expect("nobody panics with it");
+        if let Some(found) = self.lock().get(&vault.id).and_then(Weak::upgrade) {
+            return Ok(found);
+        }
+        let account_name = store.account(account)?.map(|account| account.name).unwrap_or_default();
+        let mut open = self.lock();
         if let Some(found) = open.get(&vault.id).and_then(Weak::upgrade) {
             return Ok(found);
         }
@@ -101,10 +109,14 @@ impl Vaults {
             }
             VaultMode::Sealed => Contents::Sealed { slots: vault.slots },
         };
-        let opened = Arc::new(OpenVault { id: vault.id, contents });
+        let opened = Arc::new(OpenVault { id: vault.id, account, account_name, contents });
         open.retain(|_, vault| vault.strong_count() > 0);
         open.insert(opened.id, Arc::downgrade(&opened));
         Ok(opened)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<VaultId, Weak<OpenVault>>> {
+        self.open.lock().expect("nobody panics with it")
     }
 }
 

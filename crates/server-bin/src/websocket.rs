@@ -8,10 +8,8 @@ use std::task::{Context, Poll, ready};
 use axum::extract::ws::{Message, WebSocket};
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
+use proto::limits::WEB_SOCKET_MESSAGE_LEN_MAX;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Longest message taken; anybody may send one before they are known, so it is short.
-pub(crate) const MESSAGE_LEN_MAX: usize = 64 << 10;
 
 /// The binary messages of a WebSocket as one stream of bytes.
 pub(crate) struct WebSocketBytes {
@@ -47,7 +45,7 @@ impl AsyncRead for WebSocketBytes {
 impl AsyncWrite for WebSocketBytes {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(io::Error::other)?;
-        let len = bytes.len().min(MESSAGE_LEN_MAX);
+        let len = bytes.len().min(WEB_SOCKET_MESSAGE_LEN_MAX);
         let message = Message::Binary(Bytes::copy_from_slice(&bytes[..len]));
         Pin::new(&mut self.socket).start_send(message).map_err(io::Error::other)?;
         Poll::Ready(Ok(len))

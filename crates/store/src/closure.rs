@@ -44,6 +44,10 @@ impl Memo {
         self.packs.iter().copied()
     }
 
+    pub(crate) fn relies_on(&self, pack: PackKey) -> bool {
+        self.packs.contains(&pack)
+    }
+
     /// Notes that a commit of this session will stand on this pack.
     pub(crate) fn rely_on(&mut self, pack: PackKey) {
         self.packs.insert(pack);
@@ -217,7 +221,8 @@ impl<'a> Walk<'a> {
                 let member = head.members().find(|member| member.id == *id);
                 Ok(member.map(|member| member.edges.iter().collect()))
             }
-            Err(StoreError::Damaged { .. }) => Ok(None),
+            // A pack that is gone was emptied by garbage collection: whoever asks again finds the object elsewhere.
+            Err(StoreError::Damaged { .. } | StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -12,8 +12,9 @@ use rusqlite::Transaction;
 
 use crate::catalog::drive::{self, ChangeContext};
 use crate::catalog::idempotency::{self, Answer};
-use crate::catalog::{next_generation, packs, sessions, snapshots};
-use crate::{DriveChange, DriveContent, IdempotencyKey, StoreError, UnixMs, WriteSession, closure};
+use crate::catalog::uploads::{self, UploadProgress};
+use crate::catalog::{alarms, next_generation, packs, sessions, snapshots};
+use crate::{DriveChange, DriveContent, IdempotencyKey, StoreError, UnixMs, UploadId, WriteSession, closure};
 
 /// Walks begun anew because garbage collection or purge changed what the one before relied on.
 const ATTEMPTS_MAX: usize = 8;
@@ -76,8 +77,8 @@ struct Root {
 
 /// What a commit asks for, apart from what it inserts.
 struct Request {
-    key: IdempotencyKey,
-    hash: [u8; 32],
+    /// What names the change, and the hash of what it is; `None` for one that may be made any number of times.
+    once: Option<(IdempotencyKey, [u8; 32])>,
     roots: Vec<Root>,
     now: UnixMs,
 }
@@ -102,21 +103,39 @@ impl WriteSession {
         snapshot: ObjectId,
         now: UnixMs,
     ) -> Result<Committed, StoreError> {
+        self.commit_snapshot_with_alarm(key, snapshot, None, now)
+    }
+
+    /// As [`commit_snapshot`](Self::commit_snapshot), and where something is unusual about the snapshot it raises an
+    /// [`Alarm`](crate::Alarm) with it: nothing older in the chain goes before somebody confirms the change.
+    ///
+    /// # Errors
+    /// As [`commit_snapshot`](Self::commit_snapshot).
+    pub fn commit_snapshot_with_alarm(
+        &mut self,
+        key: IdempotencyKey,
+        snapshot: ObjectId,
+        alarm: Option<&str>,
+        now: UnixMs,
+    ) -> Result<Committed, StoreError> {
         let (vault, Some(chain)) = (self.owner.vault, self.owner.chain) else {
             return Err(StoreError::Invalid { what: "a drive session commits no snapshots" });
         };
         let mut hasher = Hasher::new_derive_key("delta-backup v1 commit of a snapshot");
         hasher.update(&chain.to_le_bytes()).update(snapshot.as_bytes());
         let request = Request {
-            key,
-            hash: *hasher.finalize().as_bytes(),
+            once: Some((key, *hasher.finalize().as_bytes())),
             roots: vec![Root { id: snapshot, kind: Kind::Snapshot }],
             now,
         };
         let (answer, repeated) = self.commit(&request, |checked, generation, stored| {
             let (number, seq) = snapshots::insert(checked, vault, chain, snapshot, generation, stored, now)?;
+            if let Some(what) = alarm {
+                alarms::raise(checked.transaction(), (chain, seq), snapshot, what, now)?;
+            }
             Ok(vec![seq, number])
         })?;
+        self.store.keep_ledger()?;
         let [seq, number] = *answer.numbers.first_chunk().unwrap_or(&[0; 2]);
         Ok(Committed { number, seq, received: answer.received, stored: answer.stored, repeated })
     }
@@ -137,13 +156,33 @@ impl WriteSession {
         }
         let (vault, device) = (self.owner.vault, self.owner.device);
         let roots = changes.iter().filter_map(drive_root).collect();
-        let request = Request { key, hash: hash_changes(changes), roots, now };
+        let request = Request { once: Some((key, hash_changes(changes))), roots, now };
         let (answer, repeated) = self.commit(&request, |checked, generation, _| {
             let context = ChangeContext { vault, device, generation, now };
             changes.iter().map(|change| drive::apply(checked, change, context)).collect()
         })?;
         let Answer { received, stored, numbers, .. } = answer;
         Ok(DriveCommitted { versions: numbers, received, stored, repeated })
+    }
+
+    /// Makes a part of a file on its way in durable: what is stored of it becomes a root.
+    ///
+    /// # Errors
+    /// As [`commit_snapshot`](Self::commit_snapshot), and [`StoreError::NotFound`] when the upload is done or gone.
+    pub fn save_upload(
+        &mut self,
+        upload: UploadId,
+        progress: &UploadProgress<'_>,
+        now: UnixMs,
+    ) -> Result<(), StoreError> {
+        let vault = self.owner.vault;
+        let roots = content_root(progress.content).into_iter().collect();
+        let request = Request { once: None, roots, now };
+        let saved = self.commit(&request, |checked, _, stored| {
+            uploads::save(checked, vault, upload, progress, stored, now)?;
+            Ok(Vec::new())
+        });
+        saved.map(drop)
     }
 
     /// Commits: says the answer, and whether it had been given before.
@@ -154,16 +193,21 @@ impl WriteSession {
     ) -> Result<(Answer, bool), StoreError> {
         let vault = self.owner.vault;
         let store = self.store.clone();
-        if let Some(answer) = store.catalog().read(|c| idempotency::find(c, vault, request.key, &request.hash))? {
+        let find = |connection: &_| match &request.once {
+            Some((key, hash)) => idempotency::find(connection, vault, *key, hash),
+            None => Ok(None),
+        };
+        if let Some(answer) = store.catalog().read(find)? {
             store.raise_anchor(answer.generation)?;
             return Ok((answer, true));
         }
         self.flush(request.now)?;
         for _ in 0..ATTEMPTS_MAX {
+            self.drop_damaged_parent()?;
             self.check_roots(&request.roots)?;
             let mut stale = None;
-            let committed = store.catalog().write(|tx| {
-                if let Some(answer) = idempotency::find(tx, vault, request.key, &request.hash)? {
+            let committed = store.catalog().write_on_reserve(|tx| {
+                if let Some(answer) = find(tx)? {
                     return Ok((answer, true));
                 }
                 if let Some(parent) = &self.parent
@@ -179,7 +223,9 @@ impl WriteSession {
                 let generation = next_generation(tx)?;
                 let numbers = insert(&Checked { tx }, generation, self.stored)?;
                 let answer = Answer { received: request.now, generation, stored: self.stored, numbers };
-                idempotency::insert(tx, vault, request.key, &request.hash, &answer)?;
+                if let Some((key, hash)) = &request.once {
+                    idempotency::insert(tx, vault, *key, hash, &answer)?;
+                }
                 sessions::touch(tx, self.id, request.now)?;
                 sessions::remove_superseded(tx, self.owner, |id| store.is_session_open(id))?;
                 Ok((answer, false))
@@ -199,6 +245,14 @@ impl WriteSession {
             }
         }
         Err(StoreError::Contended)
+    }
+
+    /// Does without a parent that lost something to damage since the session began: what it has is not complete any more.
+    fn drop_damaged_parent(&mut self) -> Result<(), StoreError> {
+        if let Some(parent) = self.parent.take() {
+            self.parent = self.store.undamaged(self.owner.vault, parent, &mut self.memo)?;
+        }
+        Ok(())
     }
 
     /// Finds out whether the roots are what they have to be and all they refer to is stored.
@@ -226,6 +280,10 @@ impl WriteSession {
 
 fn drive_root(change: &DriveChange<'_>) -> Option<Root> {
     let DriveChange::Put { content, .. } = change else { return None };
+    content_root(*content)
+}
+
+fn content_root(content: DriveContent) -> Option<Root> {
     let kind = match content {
         DriveContent::Empty => return None,
         DriveContent::Chunk(_) => Kind::Data,
@@ -255,10 +313,34 @@ fn hash_changes(changes: &[DriveChange<'_>]) -> [u8; 32] {
                 part(&mut hasher, &size.to_le_bytes());
                 part(&mut hasher, sealed_metadata);
             }
+            DriveChange::SetProperties { path, sealed } => {
+                part(&mut hasher, b"set properties");
+                part(&mut hasher, &path.iter().flat_map(|key| *key.as_bytes()).collect::<Vec<u8>>());
+                part(&mut hasher, sealed);
+            }
+            DriveChange::MakeDirectory { path } => {
+                part(&mut hasher, b"make directory");
+                part(&mut hasher, &path.iter().flat_map(|name| *name.key.as_bytes()).collect::<Vec<u8>>());
+            }
+            DriveChange::Move { from, to, expected_version } => {
+                part(&mut hasher, b"move");
+                part(&mut hasher, &from.iter().flat_map(|key| *key.as_bytes()).collect::<Vec<u8>>());
+                part(&mut hasher, &to.iter().flat_map(|name| *name.key.as_bytes()).collect::<Vec<u8>>());
+                version(&mut hasher, *expected_version);
+            }
             DriveChange::Remove { path, expected_version } => {
                 part(&mut hasher, b"remove");
                 part(&mut hasher, &path.iter().flat_map(|key| *key.as_bytes()).collect::<Vec<u8>>());
                 version(&mut hasher, *expected_version);
+            }
+            DriveChange::Undelete { path } => {
+                part(&mut hasher, b"undelete");
+                part(&mut hasher, &path.iter().flat_map(|key| *key.as_bytes()).collect::<Vec<u8>>());
+            }
+            DriveChange::EndUpload { upload, parts } => {
+                part(&mut hasher, b"end upload");
+                part(&mut hasher, upload.as_bytes());
+                part(&mut hasher, &parts.iter().flat_map(|part| *part.as_bytes()).collect::<Vec<u8>>());
             }
         }
     }

@@ -31,6 +31,14 @@ impl DataDir {
         &self.root
     }
 
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
+    }
+
+    pub(crate) fn reserve_path(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     pub(crate) fn lock_path(&self) -> PathBuf {
         self.root.join("lock")
     }
@@ -45,6 +53,10 @@ impl DataDir {
 
     pub(crate) fn anchor_path(&self) -> PathBuf {
         self.packs_path().join("ANCHOR")
+    }
+
+    pub(crate) fn ledger_path(&self) -> PathBuf {
+        self.packs_path().join("LEDGER")
     }
 
     pub(crate) fn staging_path(&self) -> PathBuf {
@@ -122,6 +134,12 @@ impl DataDir {
     pub(crate) fn free_bytes(&self) -> Result<u64, StoreError> {
         let path = self.packs_path();
         self.disk.free_bytes(&path).map_err(|error| StoreError::io("measure the space at", &path, error))
+    }
+
+    /// The number of the file system the directory is on.
+    pub(crate) fn file_system(&self) -> Result<u32, StoreError> {
+        let failed = |error| StoreError::io("ask for the file system of", &self.root, error);
+        self.disk.file_system(&self.root).map_err(failed)
     }
 
     pub(crate) fn lock(&self) -> Result<DiskLock, StoreError> {

@@ -4,6 +4,7 @@
 //! writing. [`OsDisk`] is the real one; `testkit` has one that fails, tears and loses power on request. Both pass
 //! `testkit::disk::check_disk`.
 
+pub(crate) mod carrier;
 mod os;
 
 use std::any::Any;
@@ -29,6 +30,13 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// `AlreadyExists` when anything has that name.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskWriter>>;
+
+    /// Makes a file of `len` bytes whose room on the disk is taken, durably; what is in it does not matter.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when anything has that name; `Unsupported` where room cannot be taken in advance. A file that was
+    /// made may be left.
+    fn allocate(&self, path: &Path, len: u64) -> io::Result<()>;
 
     /// Opens a file for reading.
     ///
@@ -71,6 +79,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the file system does not tell.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Which file system `path` is on: the number `statfs` gives it, as in `linux/magic.h`.
+    ///
+    /// # Errors
+    /// When the file system does not tell.
+    fn file_system(&self, path: &Path) -> io::Result<u32>;
 
     /// Takes the lock named by a file that is made when it is missing; `None` when somebody holds it.
     ///

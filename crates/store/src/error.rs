@@ -24,6 +24,12 @@ pub enum StoreError {
     /// No space, or less than the configured reserve. Nothing half-written is visible.
     #[error("no space left to {verb} {}", path.display())]
     Full { verb: &'static str, path: PathBuf },
+    /// The account has used its quota up, or would with what is to come.
+    #[error("the account's quota of {quota_bytes} bytes leaves no room: {used_bytes} are used")]
+    Quota { quota_bytes: u64, used_bytes: u64 },
+    /// The catalog would be on a file system that may not be able to carry it, and nobody vouches for it.
+    #[error("{} is on {what}, which is not known to carry a catalog", path.display())]
+    Carrier { path: PathBuf, what: String },
     /// Another process holds the data directory.
     #[error("another process is using {}", path.display())]
     Locked { path: PathBuf },
@@ -33,6 +39,9 @@ pub enum StoreError {
     /// An earlier failure left it unknown what is durable; the process must end and start again.
     #[error("writing has stopped until the store is opened again: {reason}")]
     Halted { reason: String },
+    /// The disk failed again and again: what is stored can be read, and nothing is taken in until the store is opened again.
+    #[error("nothing is taken in until the store is opened again: {reason}")]
+    ReadOnly { reason: String },
     /// An earlier failure cost this session records that were not durable yet; begin another.
     #[error("the session lost its open packs: {reason}")]
     SessionBroken { kind: ErrorKind, reason: String },
@@ -45,13 +54,16 @@ pub enum StoreError {
     /// The request itself makes no sense.
     #[error("invalid request: {what}")]
     Invalid { what: &'static str },
+    /// The snapshot may not be taken away by who asks.
+    #[error("snapshot {} {why}", snapshot.short())]
+    Protected { snapshot: ObjectId, why: &'static str },
     /// These objects must be sent first; at most [`MISSING_MAX`](crate::MISSING_MAX) are named.
     #[error("{} objects or more are missing", ids.len())]
     Missing { ids: Vec<ObjectId> },
     /// Stored bytes are not what was written, in every copy there is.
     #[error("pack {pack} is damaged at byte {offset}: {what}")]
     Damaged { pack: PackId, offset: u64, what: String },
-    /// A file that is not a pack or an anchor of ours.
+    /// A file that is not what it should be: a pack, an anchor, the catalog.
     #[error("{} is not sound: {what}", path.display())]
     Layout { path: PathBuf, what: String },
     /// The record to be stored is not sound.
@@ -60,6 +72,9 @@ pub enum StoreError {
     /// The catalog refused.
     #[error("the catalog failed")]
     Catalog(#[source] rusqlite::Error),
+    /// The catalog's file is damaged.
+    #[error("the catalog is damaged: {what}")]
+    CatalogDamaged { what: String },
     /// The catalog cannot be used as it is.
     #[error("the catalog is unusable: {what}")]
     CatalogUnusable { what: String },
@@ -105,19 +120,30 @@ impl StoreError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } => ErrorKind::Io,
-            Self::Full { .. } => ErrorKind::Full,
+            Self::Io { .. } | Self::ReadOnly { .. } => ErrorKind::Io,
+            Self::Full { .. } | Self::Quota { .. } => ErrorKind::Full,
             Self::Locked { .. } => ErrorKind::Locked,
+            Self::Carrier { .. } => ErrorKind::Catalog,
             Self::Fenced | Self::Halted { .. } => ErrorKind::Halted,
             Self::SessionBroken { kind, .. } => *kind,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Conflict { .. } => ErrorKind::Conflict,
-            Self::Invalid { .. } | Self::Record(_) => ErrorKind::Invalid,
+            Self::Invalid { .. } | Self::Protected { .. } | Self::Record(_) => ErrorKind::Invalid,
             Self::Missing { .. } => ErrorKind::Missing,
-            Self::Damaged { .. } | Self::Layout { .. } => ErrorKind::Damaged,
+            Self::Damaged { .. } | Self::Layout { .. } | Self::CatalogDamaged { .. } => ErrorKind::Damaged,
             Self::Catalog(error) if is_damage(error) => ErrorKind::Damaged,
             Self::Catalog(_) | Self::CatalogUnusable { .. } => ErrorKind::Catalog,
             Self::Contended => ErrorKind::Busy,
+        }
+    }
+
+    /// Whether the catalog's file is not what was written, so that another one has to take its place.
+    #[must_use]
+    pub fn is_catalog_damage(&self) -> bool {
+        match self {
+            Self::CatalogDamaged { .. } => true,
+            Self::Catalog(error) => is_damage(error),
+            _ => false,
         }
     }
 

@@ -75,8 +75,28 @@ byte_id!(
     8
 );
 byte_id!(
+    /// Name of a token that scripts log in with.
+    TokenId,
+    8
+);
+byte_id!(
+    /// Name of a browser's session in lists; nobody gets in by it.
+    WebSessionId,
+    8
+);
+byte_id!(
+    /// Name of a share in lists; nobody gets in by it.
+    ShareId,
+    8
+);
+byte_id!(
     /// Name of one client's writing session.
     SessionId,
+    16
+);
+byte_id!(
+    /// Name of a file on its way in: 16 bytes that nobody can guess.
+    UploadId,
     16
 );
 byte_id!(

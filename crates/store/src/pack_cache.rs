@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::io::Errno;
+
 use crate::catalog::{Catalog, packs};
 use crate::data_dir::DataDir;
 use crate::ids::PackKey;
@@ -31,23 +33,34 @@ impl PackCache {
         if let Some(pack) = self.lock().hit(key) {
             return Ok(pack);
         }
-        let id = catalog.read(|catalog| packs::id(catalog, key))?.ok_or(StoreError::NotFound { what: "pack" })?;
+        let header = catalog.read(|catalog| packs::header(catalog, key))?;
+        let header = header.ok_or(StoreError::NotFound { what: "pack" })?;
+        let id = header.pack;
         let path = dir.pack_path(id);
-        let file = match dir.open(&path) {
+        let opened = match dir.open(&path) {
+            // What is kept open for later is the first to go.
+            Err(error) if is_out_of_descriptors(&error) => {
+                self.lock().packs.clear();
+                dir.open(&path)
+            }
+            opened => opened,
+        };
+        let file = match opened {
             Ok(file) => file,
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(StoreError::Damaged { pack: id, offset: 0, what: "its file is gone".to_owned() });
             }
             Err(error) => return Err(error),
         };
-        let pack = PackReader::open(file).map_err(|fault| damaged(id, 0, &fault))?;
-        if pack.header().pack != id {
-            let what = format!("the file is pack {}", pack.header().pack);
-            return Err(StoreError::Damaged { pack: id, offset: 0, what });
-        }
+        let pack = PackReader::open_known(file, header).map_err(|fault| damaged(id, 0, &fault))?;
         let pack = Arc::new(pack);
         self.lock().keep(key, pack.clone(), self.capacity);
         Ok(pack)
+    }
+
+    /// Closes a pack whose file is about to go: an open file keeps its space.
+    pub(crate) fn forget(&self, key: PackKey) {
+        self.lock().packs.remove(&key);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
@@ -70,6 +83,12 @@ impl Open {
         }
         self.packs.insert(key, (pack, self.clock));
     }
+}
+
+/// Whether this process, or the system, has as many files open as it may.
+fn is_out_of_descriptors(error: &StoreError) -> bool {
+    let StoreError::Io { source, .. } = error else { return false };
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// What a fault in a pack means to whoever asked for an object of it.

@@ -66,9 +66,7 @@ impl Store {
     /// [`StoreError::NotFound`] when the vault does not hold it, [`StoreError::Damaged`] when no copy can be read.
     pub fn read(&self, vault: VaultId, id: &ObjectId) -> Result<StoredObject, StoreError> {
         let vault = self.vault_key(vault)?;
-        let copies = self.locate(vault, std::slice::from_ref(id))?;
-        let copies = copies.into_iter().next().unwrap_or_default();
-        self.read_any(&copies, id)
+        self.read_copy(vault, id)
     }
 
     /// Starts reading many objects; ids may repeat. Records come in the order in which packs hold them.
@@ -82,7 +80,7 @@ impl Store {
         requests.sort_unstable();
         let mut distinct: Vec<ObjectId> = requests.iter().map(|(id, _)| *id).collect();
         distinct.dedup();
-        let copies: Vec<Arc<Copies>> = self.locate(vault, &distinct)?.into_iter().map(Arc::new).collect();
+        let copies = self.locate(vault, &distinct)?;
         let mut plan = Vec::with_capacity(requests.len());
         let mut missing = Vec::new();
         let mut distinct_index = 0;
@@ -92,14 +90,12 @@ impl Store {
             }
             match copies[distinct_index].best() {
                 None => missing.push(request_index),
-                Some(location) => {
-                    plan.push(Planned { location, id, request_index, copies: copies[distinct_index].clone() });
-                }
+                Some(location) => plan.push(Planned { location, id, request_index }),
             }
         }
         plan.sort_unstable_by_key(|planned| (planned.location.pack, planned.location.span, planned.request_index));
         missing.sort_unstable();
-        Ok(RecordReader { store: self.clone(), plan, next: 0, missing, ahead: None, retried: VecDeque::new() })
+        Ok(RecordReader { store: self.clone(), vault, plan, next: 0, missing, ahead: None, retried: VecDeque::new() })
     }
 
     /// Reads what objects refer to, from record heads alone: `None` for those not stored.
@@ -116,15 +112,18 @@ impl Store {
         ids.iter()
             .map(|id| {
                 let index = distinct.binary_search(id).expect("made of the same ids");
-                let mut failure = None;
                 for location in copies[index].iter() {
                     match self.head(location) {
                         Ok(head) => return Ok(edges_of(&head, id)),
-                        Err(error @ StoreError::Damaged { .. }) => failure = Some(error),
+                        Err(error) if is_of_copy(&error) => {}
                         Err(error) => return Err(error),
                     }
                 }
-                failure.map_or(Ok(None), Err)
+                match self.first_copy(vault, id, |location| self.head(location)) {
+                    Ok(head) => Ok(edges_of(&head, id)),
+                    Err(StoreError::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                }
             })
             .collect()
     }
@@ -140,23 +139,50 @@ impl Store {
         pack.head(location.span).map_err(|fault| fault_at(&pack, location.span, &fault))
     }
 
+    /// Reads the record of one copy of an object; all its checksums are right.
+    pub(crate) fn record_at(&self, location: Location) -> Result<SealedRecord, StoreError> {
+        let pack = self.open_pack(location.pack)?;
+        pack.record(location.span).map_err(|fault| fault_at(&pack, location.span, &fault))
+    }
+
     fn open_pack(&self, pack: PackKey) -> Result<Arc<PackReader>, StoreError> {
         self.packs().get(pack, self.dir(), self.catalog())
     }
 
-    fn read_any(&self, copies: &Copies, id: &ObjectId) -> Result<StoredObject, StoreError> {
-        let mut failure = StoreError::NotFound { what: "object" };
-        for location in copies.iter() {
-            match self.read_at(location, id) {
-                Ok(object) => return Ok(object),
-                Err(error @ StoreError::Damaged { .. }) => failure = error,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(failure)
+    fn read_copy(&self, vault: VaultKey, id: &ObjectId) -> Result<StoredObject, StoreError> {
+        self.first_copy(vault, id, |location| self.read_at(location, id))
     }
 
-    fn read_at(&self, location: Location, id: &ObjectId) -> Result<StoredObject, StoreError> {
+    /// What `read` makes of the first copy of an object that can be read. Looks for the copies again when none can and they
+    /// are not where they were: garbage collection has moved them meanwhile.
+    fn first_copy<T>(
+        &self,
+        vault: VaultKey,
+        id: &ObjectId,
+        read: impl Fn(Location) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let locate = || -> Result<Copies, StoreError> {
+            Ok(self.locate(vault, std::slice::from_ref(id))?.pop().unwrap_or_default())
+        };
+        let mut copies = locate()?;
+        loop {
+            let mut failure = StoreError::NotFound { what: "object" };
+            for location in copies.iter() {
+                match read(location) {
+                    Err(error) if is_of_copy(&error) => failure = error,
+                    result => return result,
+                }
+            }
+            let now = locate()?;
+            if now == copies {
+                return Err(failure);
+            }
+            copies = now;
+        }
+    }
+
+    /// Reads one copy of an object; all its checksums are right.
+    pub(crate) fn read_at(&self, location: Location, id: &ObjectId) -> Result<StoredObject, StoreError> {
         let pack = self.open_pack(location.pack)?;
         let read = || {
             let record = pack.record(location.span)?;
@@ -165,6 +191,11 @@ impl Store {
         };
         read().map_err(|fault| fault_at(&pack, location.span, &fault))
     }
+}
+
+/// Whether an error is of one copy of an object: it is damaged, or its pack is gone.
+fn is_of_copy(error: &StoreError) -> bool {
+    matches!(error, StoreError::Damaged { .. } | StoreError::NotFound { .. })
 }
 
 fn fault_at(pack: &PackReader, span: Span, fault: &PackFault) -> StoreError {
@@ -187,7 +218,6 @@ struct Planned {
     location: Location,
     id: ObjectId,
     request_index: usize,
-    copies: Arc<Copies>,
 }
 
 /// Bytes of a pack that were read ahead.
@@ -203,6 +233,7 @@ struct Ahead {
 /// it are not affected. Holds at most 4 MiB and one record in memory beside what it handed out.
 pub struct RecordReader {
     store: Store,
+    vault: VaultKey,
     plan: Vec<Planned>,
     next: usize,
     missing: Vec<usize>,
@@ -217,7 +248,7 @@ impl std::fmt::Debug for RecordReader {
 }
 
 impl RecordReader {
-    /// Which of the ids asked for are not stored, in order.
+    /// Which of the ids asked for are not stored, in order; complete when there are no more records.
     #[must_use]
     pub fn missing(&self) -> &[usize] {
         &self.missing
@@ -279,14 +310,21 @@ impl RecordReader {
         }
     }
 
-    /// Reads each object of a record that failed from its other copies.
+    /// Reads each object of a record that failed from another copy. What has none any more, since damage was found or a
+    /// collection ran after the plan was made, is not stored.
     fn retry(&mut self, group: std::ops::Range<usize>) {
         for planned in &self.plan[group] {
-            let read = self.store.read_any(&planned.copies, &planned.id).map(|object| StoredRecord {
+            let read = self.store.read_copy(self.vault, &planned.id).map(|object| StoredRecord {
                 wanted: vec![Wanted { request_index: planned.request_index, member_index: object.member_index }],
                 record: object.record,
             });
-            self.retried.push_back(read);
+            match read {
+                Err(StoreError::NotFound { .. }) => {
+                    let at = self.missing.partition_point(|index| *index < planned.request_index);
+                    self.missing.insert(at, planned.request_index);
+                }
+                read => self.retried.push_back(read),
+            }
         }
     }
 }
@@ -295,20 +333,19 @@ impl Iterator for RecordReader {
     type Item = Result<StoredRecord, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(retried) = self.retried.pop_front() {
-            return Some(retried);
-        }
-        if self.next == self.plan.len() {
-            self.ahead = None;
-            return None;
-        }
-        let group = self.take_group();
-        match self.read_group(group.clone()) {
-            Err(StoreError::Damaged { .. }) => {
-                self.retry(group);
-                self.retried.pop_front()
+        loop {
+            if let Some(retried) = self.retried.pop_front() {
+                return Some(retried);
             }
-            other => Some(other),
+            if self.next == self.plan.len() {
+                self.ahead = None;
+                return None;
+            }
+            let group = self.take_group();
+            match self.read_group(group.clone()) {
+                Err(error) if is_of_copy(&error) => self.retry(group),
+                other => return Some(other),
+            }
         }
     }
 }

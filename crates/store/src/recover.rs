@@ -13,10 +13,13 @@ use rusqlite::Transaction;
 use crate::anchor;
 use crate::catalog::objects::{self, IndexEntry, Row};
 use crate::catalog::packs::{self, PackRow, PackState};
-use crate::catalog::{Catalog, Meta, vaults};
+use crate::catalog::snapshots::{self, SnapshotState};
+use crate::catalog::{Catalog, Meta, accounts, lift_generation, vaults};
 use crate::data_dir::DataDir;
 use crate::ids::{PackKey, VaultKey, half};
+use crate::layout::ledger::LedgerEntry;
 use crate::layout::pack::{PackHeader, SYNC_MARKER};
+use crate::ledger::{self, Ledger, LedgerKeeper};
 use crate::pack::scan::{PackFinding, PackScan};
 use crate::pack::{PackFault, PackFile, PackReader, Span};
 use crate::{PackId, StoreError, UnixMs};
@@ -44,6 +47,7 @@ pub struct Recovery {
     pub(crate) latch: Option<String>,
     pub(crate) absent: HashSet<PackKey>,
     pub(crate) anchor_generation: u64,
+    pub(crate) ledger: Ledger,
 }
 
 /// A pack's file that was read, ready to be indexed.
@@ -58,7 +62,7 @@ pub(crate) fn recover(catalog: &Catalog, dir: &DataDir, meta: &Meta, now: UnixMs
     let mut recovery = Recovery { was_closed: meta.was_closed, ..Recovery::default() };
     let rows = catalog.read(packs::all)?;
     let files = list_packs(dir, &mut recovery)?;
-    let orphans = guard(catalog, dir, meta, &rows, &files, &mut recovery)?;
+    let orphans = guard(catalog, dir, meta, (&rows, &files), now, &mut recovery)?;
     empty_staging(dir)?;
     for row in &rows {
         match row.state {
@@ -70,6 +74,7 @@ pub(crate) fn recover(catalog: &Catalog, dir: &DataDir, meta: &Meta, now: UnixMs
             PackState::Sealed | PackState::Condemned if !row.is_indexed && files.contains(&row.id) => {
                 index_again(catalog, dir, row)?;
             }
+            PackState::Bad if files.contains(&row.id) => take_back_or_set_aside(catalog, dir, row, now, &mut recovery)?,
             PackState::Sealed | PackState::Condemned | PackState::Deleting | PackState::Bad => {}
         }
     }
@@ -80,7 +85,7 @@ pub(crate) fn recover(catalog: &Catalog, dir: &DataDir, meta: &Meta, now: UnixMs
 }
 
 /// The packs whose files exist. Directories that are missing, as after a copy that left empty ones out, are made.
-fn list_packs(dir: &DataDir, recovery: &mut Recovery) -> Result<HashSet<PackId>, StoreError> {
+pub(crate) fn list_packs(dir: &DataDir, recovery: &mut Recovery) -> Result<HashSet<PackId>, StoreError> {
     let shards: HashSet<String> = dir.list(&dir.packs_path())?.into_iter().collect();
     let mut files = HashSet::new();
     let mut made = false;
@@ -106,20 +111,29 @@ fn list_packs(dir: &DataDir, recovery: &mut Recovery) -> Result<HashSet<PackId>,
 
 /// Compares the catalog with ANCHOR and packs, keeps the verdict in the catalog, and returns the packs it knows not.
 ///
-/// Headers are read of unknown packs only: those of known ones carry generations the catalog itself gave out.
+/// Headers are read of unknown packs only: those of known ones carry generations the catalog itself gave out. A catalog that
+/// is older than what was acknowledged may have brought revoked devices back: all are suspended. It learns from the ledger
+/// what became of the snapshots it knows, and its generation goes above all that was witnessed, so that nothing it gives
+/// out from now on is taken for something older; the latch remembers that it is not to be trusted.
 fn guard(
     catalog: &Catalog,
     dir: &DataDir,
     meta: &Meta,
-    rows: &[PackRow],
-    files: &HashSet<PackId>,
+    (rows, files): (&[PackRow], &HashSet<PackId>),
+    now: UnixMs,
     recovery: &mut Recovery,
 ) -> Result<Vec<PackId>, StoreError> {
     let mut reasons = Vec::new();
+    recovery.ledger = ledger::read(dir, meta.store)?;
+    let mut witnessed = recovery.ledger.generation();
+    if meta.generation < witnessed {
+        reasons.push(format!("the catalog has generation {}, LEDGER {witnessed}", meta.generation));
+    }
     match anchor::read(dir)? {
         Ok(anchor) if anchor.store != meta.store => reasons.push("ANCHOR is of another store".to_owned()),
         Ok(anchor) => {
             recovery.anchor_generation = anchor.generation;
+            witnessed = witnessed.max(anchor.generation);
             if meta.generation < anchor.generation {
                 reasons.push(format!(
                     "the catalog has generation {}, {} was acknowledged",
@@ -130,6 +144,22 @@ fn guard(
         Err(reason) => reasons.push(reason),
     }
     let known: HashMap<PackId, &PackRow> = rows.iter().map(|row| (row.id, row)).collect();
+    let mut orphans: Vec<PackId> = files.iter().filter(|id| !known.contains_key(id)).copied().collect();
+    orphans.sort_unstable();
+    let mut newer = None;
+    for id in &orphans {
+        if let Ok(pack) = open(dir, *id)? {
+            let generation = pack.header().created_generation;
+            if generation > meta.generation && newer.is_none_or(|(_, newest)| generation > newest) {
+                newer = Some((id, generation));
+            }
+        }
+    }
+    if let Some((id, generation)) = newer {
+        reasons.push(format!("pack {id} has generation {generation}, the catalog {}", meta.generation));
+        witnessed = witnessed.max(generation);
+    }
+    let is_older = !reasons.is_empty();
     for row in rows.iter().filter(|row| !files.contains(&row.id)) {
         if matches!(row.state, PackState::Sealed | PackState::Condemned) {
             recovery.missing.push(row.id);
@@ -139,24 +169,46 @@ fn guard(
     if let Some(first) = recovery.missing.first() {
         reasons.push(format!("{} packs are missing, one is {first}", recovery.missing.len()));
     }
-    let mut orphans: Vec<PackId> = files.iter().filter(|id| !known.contains_key(id)).copied().collect();
-    orphans.sort_unstable();
-    for id in &orphans {
-        if let Ok(pack) = open(dir, *id)?
-            && pack.header().created_generation > meta.generation
-        {
-            let generation = pack.header().created_generation;
-            reasons.push(format!("pack {id} has generation {generation}, the catalog {}", meta.generation));
-            break;
-        }
-    }
     recovery.latch.clone_from(&meta.latch);
-    if recovery.latch.is_none() && !reasons.is_empty() {
-        let reason = reasons.join("; ");
-        catalog.write(|tx| Ok(tx.execute("UPDATE meta SET latch = ?1", [&reason])?))?;
-        recovery.latch = Some(reason);
+    if !reasons.is_empty() {
+        let reason = recovery.latch.get_or_insert_with(|| reasons.join("; "));
+        catalog.write(|tx| {
+            tx.execute("UPDATE meta SET latch = ?1", [&*reason])?;
+            if is_older {
+                accounts::suspend_all(tx)?;
+                for entry in recovery.ledger.last.values().filter(|entry| entry.generation > meta.generation) {
+                    snapshots::apply(tx, &in_doubt(entry, recovery.ledger.is_damaged, now), entry.generation)?;
+                }
+                lift_generation(tx, witnessed)?;
+            }
+            Ok(())
+        })?;
     }
     Ok(orphans)
+}
+
+/// An entry as it is to be believed: where parts of the ledger are lost, something purged may have been committed again,
+/// so it is kept in the trash.
+pub(crate) fn in_doubt(entry: &LedgerEntry, is_damaged: bool, now: UnixMs) -> LedgerEntry {
+    match entry.state {
+        SnapshotState::Purged if is_damaged => {
+            LedgerEntry { state: SnapshotState::Trash, trashed: Some(now), ..*entry }
+        }
+        _ => *entry,
+    }
+}
+
+/// The keeper of the ledger. Where the catalog may not know what the ledger says, that stays part of it; else the ledger is
+/// as good as the catalog, or is written anew.
+pub(crate) fn open_ledger(catalog: &Catalog, meta: &Meta, recovery: &mut Recovery) -> Result<LedgerKeeper, StoreError> {
+    if recovery.latch.is_some() {
+        let ledger = &recovery.ledger;
+        return Ok(LedgerKeeper::new(meta.store, ledger.generation(), ledger.last.values().copied().collect()));
+    }
+    let ledger = std::mem::take(&mut recovery.ledger);
+    let newest = catalog.read(snapshots::changed_generation)?;
+    let is_whole = !ledger.is_damaged && ledger.generation() == newest;
+    Ok(LedgerKeeper::new(meta.store, if is_whole { newest } else { 0 }, Vec::new()))
 }
 
 /// Removes what earlier processes left in `staging/`: none of it was ever acknowledged.
@@ -190,11 +242,38 @@ fn finish_or_drop(
                 recovery.sealed.push(row.id);
                 return Ok(());
             }
-            None => quarantine(dir, row.id, recovery)?,
+            None => {
+                recovery.quarantined.push(row.id);
+                quarantine(dir, row.id)?;
+            }
         }
     }
     catalog.write(|tx| packs::forget_intents(tx, &[row.key]))?;
     recovery.dropped.push(row.id);
+    Ok(())
+}
+
+/// Deals with the file of a pack that repair set aside: somebody put a whole one back, or the process died before the
+/// damaged one was moved.
+fn take_back_or_set_aside(
+    catalog: &Catalog,
+    dir: &DataDir,
+    row: &PackRow,
+    now: UnixMs,
+    recovery: &mut Recovery,
+) -> Result<(), StoreError> {
+    let Some(pack) = read_whole(catalog, dir, row)? else {
+        recovery.quarantined.push(row.id);
+        return quarantine(dir, row.id);
+    };
+    dir.sync_dir(&dir.shard_path(row.id))?;
+    catalog.write(|tx| {
+        packs::take_back(tx, row.key)?;
+        packs::seal(tx, row.key, &pack.file, pack.entries.len(), now)?;
+        objects::put(tx, rows_of(pack.vault, row.key, &pack.entries))?;
+        packs::set_indexed(tx, std::iter::once(row.key))
+    })?;
+    recovery.adopted.push(row.id);
     Ok(())
 }
 
@@ -206,9 +285,17 @@ fn delete(catalog: &Catalog, dir: &DataDir, row: &PackRow) -> Result<(), StoreEr
 }
 
 /// Takes in a pack that the catalog does not know: all of it that is sound.
-fn adopt(catalog: &Catalog, dir: &DataDir, id: PackId, now: UnixMs, recovery: &mut Recovery) -> Result<(), StoreError> {
+pub(crate) fn adopt(
+    catalog: &Catalog,
+    dir: &DataDir,
+    id: PackId,
+    now: UnixMs,
+    recovery: &mut Recovery,
+) -> Result<(), StoreError> {
     match read_sound(catalog, dir, id)? {
         Some(pack) => {
+            // A rename that failed may have taken place all the same, and nobody synced it.
+            dir.sync_dir(&dir.shard_path(id))?;
             catalog.write(|tx| {
                 let key = packs::insert(tx, &pack.header, pack.vault)?;
                 index(tx, key, pack, now)
@@ -229,7 +316,9 @@ fn index(tx: &Transaction<'_>, key: PackKey, pack: ReadPack, now: UnixMs) -> Res
 /// Writes the index rows of a sealed pack that only the memory of the process before had.
 fn index_again(catalog: &Catalog, dir: &DataDir, row: &PackRow) -> Result<(), StoreError> {
     // What cannot be read is not found, like any other damaged object.
-    let entries = match open(dir, row.id)? {
+    let header =
+        catalog.read(|catalog| packs::header(catalog, row.key))?.ok_or(StoreError::NotFound { what: "pack" })?;
+    let entries = match PackReader::open_known(dir.open(&dir.pack_path(row.id))?, header) {
         Ok(pack) => entries_by_footer(&pack).unwrap_or_else(|_| entries_by_scan(pack).0),
         Err(_) => Vec::new(),
     };
@@ -243,9 +332,12 @@ fn write_rows(
     mut entries: Vec<IndexEntry>,
 ) -> Result<(), StoreError> {
     entries.sort_unstable_by_key(|entry| (entry.id, entry.span));
-    let rows = entries.iter().map(|entry| Row { vault, id: half(&entry.id), pack, span: entry.span, form: entry.form });
-    objects::insert(tx, rows)?;
+    objects::insert(tx, rows_of(vault, pack, &entries))?;
     packs::set_indexed(tx, std::iter::once(pack))
+}
+
+pub(crate) fn rows_of(vault: VaultKey, pack: PackKey, entries: &[IndexEntry]) -> impl Iterator<Item = Row> {
+    entries.iter().map(move |entry| Row { vault, id: half(&entry.id), pack, span: entry.span, form: entry.form })
 }
 
 /// Reads a pack that was about to become visible; `None` unless every byte of it is as it was written.
@@ -301,16 +393,18 @@ fn entries_by_scan(pack: PackReader) -> (Vec<IndexEntry>, u32) {
     (entries, record_count)
 }
 
-fn open(dir: &DataDir, id: PackId) -> Result<Result<PackReader, PackFault>, StoreError> {
+pub(crate) fn open(dir: &DataDir, id: PackId) -> Result<Result<PackReader, PackFault>, StoreError> {
     Ok(PackReader::open(dir.open(&dir.pack_path(id))?))
 }
 
-fn quarantine(dir: &DataDir, id: PackId, recovery: &mut Recovery) -> Result<(), StoreError> {
+/// Moves a pack's file out of the way; nothing is ever removed there.
+pub(crate) fn quarantine(dir: &DataDir, id: PackId) -> Result<(), StoreError> {
     let quarantine = dir.quarantine_path();
     dir.ensure_dir(&quarantine)?;
-    dir.rename_noreplace(&dir.pack_path(id), &quarantine.join(format!("{id}.pack")))?;
+    let taken: HashSet<String> = dir.list(&quarantine)?.into_iter().collect();
+    let names = (0u32..).map(|n| if n == 0 { format!("{id}.pack") } else { format!("{id}.{n}.pack") });
+    let name = names.into_iter().find(|name| !taken.contains(name)).expect("there are more numbers than files");
+    dir.rename_noreplace(&dir.pack_path(id), &quarantine.join(name))?;
     dir.sync_dir(&quarantine)?;
-    dir.sync_dir(&dir.shard_path(id))?;
-    recovery.quarantined.push(id);
-    Ok(())
+    dir.sync_dir(&dir.shard_path(id))
 }

@@ -13,7 +13,7 @@ use crate::catalog::objects::{self, IndexEntry};
 use crate::catalog::sessions::{self, SessionOwner};
 use crate::catalog::{accounts, packs, snapshots, vaults};
 use crate::closure::{self, Memo};
-use crate::ids::PackKey;
+use crate::ids::{PackKey, VaultKey};
 use crate::layout::pack::PackClass;
 use crate::pack::reader::record_of_span;
 use crate::pack::writer::{PACK_TARGET_MAX, RECORD_COUNT_MAX};
@@ -71,6 +71,8 @@ pub struct WriteSession {
     put_count: u64,
     durable_count: u64,
     unmeasured_len: usize,
+    /// Bytes that the account's quota leaves, as last measured; `None`: it has none.
+    quota_left: Option<u64>,
     broken: Option<(ErrorKind, String)>,
 }
 
@@ -108,11 +110,14 @@ impl Store {
     }
 
     /// Begins a session and says which snapshot it is best compared with: the one hinted at if it is this device's, else
-    /// the chain's newest. That snapshot stays a root as long as the session is open.
+    /// the chain's newest. That snapshot stays a root as long as the session is open. A snapshot that lost something to
+    /// damage is compared with no more, so that everything it refers to is asked for, and what is lost comes back.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when vault or device do not exist, the device was revoked or is of another account;
-    /// [`StoreError::Full`] when the reserve of free space is touched.
+    /// [`StoreError::Full`] when the reserve of free space is touched, and [`StoreError::Quota`] when a quota is used up,
+    /// unless it is the drive that is changed: that may remove something, so it needs room for nothing but its own row, and
+    /// is asked when it adds.
     pub fn begin(
         &self,
         vault: VaultId,
@@ -124,7 +129,15 @@ impl Store {
         {
             return Err(StoreError::Invalid { what: "the name of a chain has 1 to 128 bytes" });
         }
-        self.check_space()?;
+        match purpose {
+            Purpose::Backup { .. } => {
+                self.faults().check()?;
+                self.check_space()?;
+                self.check_quota(vault, 0)?;
+            }
+            // What removes makes room. A session that puts is refused where it does.
+            Purpose::Drive { .. } => self.make_room(),
+        }
         let id = SessionId::from_bytes(self.fresh_id()?);
         // Open before it has a row: nobody may take the row for that of a session that was cut off.
         self.sessions().insert(id);
@@ -155,11 +168,44 @@ impl Store {
         let (owner, parent, memo) = begun.inspect_err(|_| {
             self.sessions().remove(&id);
         })?;
-        let session = WriteSession {
-            store: self.clone(),
+        let mut memo = memo;
+        let parent = parent.map(|parent| self.undamaged(owner.vault, parent, &mut memo)).transpose();
+        let parent = parent.inspect_err(|_| {
+            self.sessions().remove(&id);
+        })?;
+        let parent = parent.flatten();
+        let session = WriteSession::new(self.clone(), id, (vault, owner), parent.clone(), memo);
+        Ok((session, parent))
+    }
+
+    /// The snapshot, unless something that it refers to was lost to damage.
+    pub(crate) fn undamaged(
+        &self,
+        vault: VaultKey,
+        snapshot: Snapshot,
+        memo: &mut Memo,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        if !self.has_lost(vault)? {
+            return Ok(Some(snapshot));
+        }
+        let complete = closure::check(self, vault, memo, &[snapshot.id])?.complete;
+        Ok(complete[0].then_some(snapshot))
+    }
+}
+
+impl WriteSession {
+    pub(crate) fn new(
+        store: Store,
+        id: SessionId,
+        (vault, owner): (VaultId, SessionOwner),
+        parent: Option<Snapshot>,
+        memo: Memo,
+    ) -> Self {
+        Self {
+            store,
             id,
             owner,
-            parent: parent.clone(),
+            parent,
             memo,
             stored: Stored::default(),
             has_uncommitted: false,
@@ -170,13 +216,11 @@ impl Store {
             put_count: 0,
             durable_count: 0,
             unmeasured_len: 0,
+            quota_left: None,
             broken: None,
-        };
-        Ok((session, parent))
+        }
     }
-}
 
-impl WriteSession {
     /// The session's name.
     #[must_use]
     pub fn id(&self) -> SessionId {
@@ -195,30 +239,40 @@ impl WriteSession {
         self.durable_count
     }
 
+    /// What was sealed since the last commit: what the next one will say was added.
+    #[must_use]
+    pub fn stored(&self) -> Stored {
+        self.stored
+    }
+
     /// Appends a record to the open pack of its class, after checking the body's checksum. Seals what is open when the
     /// pack has reached its target, which takes as long as [`flush`](Self::flush).
     ///
     /// # Errors
-    /// [`StoreError::Record`] when the record is damaged. [`StoreError::Full`] when the reserve of free space is touched:
-    /// nothing was written, and the session goes on. After any other error the session is broken.
+    /// [`StoreError::Record`] when the record is damaged. [`StoreError::Full`] when the reserve of free space is touched,
+    /// [`StoreError::Quota`] when the account's quota is, [`StoreError::ReadOnly`] when the disk failed too often: nothing was
+    /// written, and the session goes on. After any other error the session is broken.
     pub fn put(&mut self, record: &SealedRecord, now: UnixMs) -> Result<(), StoreError> {
         self.check_usable()?;
         let record = record.view();
         record.check_body()?;
         let head = record.head();
         let class = if head.is_metadata() { PackClass::Metadata } else { PackClass::Data };
+        self.store.faults().check()?;
         self.check_space(record.bytes().len(), class)?;
+        self.check_quota(record.bytes().len() as u64, class)?;
         let pack = match &mut self.open[class as usize] {
             Some(pack) => pack,
             None => {
-                let pack = OpenPack::create(&self.store, class, self.owner, self.vault)?;
+                let pack = OpenPack::create(&self.store, class, self.owner, self.vault)
+                    .inspect_err(|error| self.store.faults().note(error, now))?;
                 self.unfinished.push((pack.key, pack.writer.path().to_owned()));
                 self.open[class as usize].insert(pack)
             }
         };
         let span = match pack.writer.append(record.bytes()) {
             Ok(span) => span,
-            Err(error) => return Err(self.break_with(error)),
+            Err(error) => return Err(self.break_written(error, now)),
         };
         for entry in objects::entries_of(head, span) {
             pack.index.entry(entry.id).or_insert(pack.entries.len());
@@ -248,7 +302,7 @@ impl WriteSession {
         // Even where one pack failed, another may have come through.
         let indexed = self.index_published(now);
         if let Err(error) = published {
-            return Err(self.break_with(error));
+            return Err(self.break_written(error, now));
         }
         indexed?;
         self.durable_count = self.put_count;
@@ -266,10 +320,22 @@ impl WriteSession {
         let (indexes, asked): (Vec<usize>, Vec<ObjectId>) =
             ids.iter().enumerate().filter(|(_, id)| !self.is_open(id)).unzip();
         let closure = closure::check(&self.store, self.owner.vault, &mut self.memo, &asked)?;
+        self.keep_condemned()?;
         for (index, complete) in indexes.into_iter().zip(closure.complete) {
             held[index] = complete;
         }
         Ok(held)
+    }
+
+    /// Takes the condemnation of packs back that this session counts on: its client will not send what they hold, and they
+    /// may have been condemned before the session began, so that nothing else keeps them until the commit.
+    fn keep_condemned(&self) -> Result<(), StoreError> {
+        let catalog = self.store.catalog();
+        let condemned = catalog.read(|catalog| packs::condemned_of(catalog, |pack| self.memo.relies_on(pack)))?;
+        if condemned.is_empty() {
+            return Ok(());
+        }
+        catalog.write(|tx| packs::take_condemnation_back(tx, &condemned))
     }
 
     /// Reads an object, also one that this session put a moment ago.
@@ -305,6 +371,18 @@ impl WriteSession {
         Ok(durable_count)
     }
 
+    /// Ends the session of somebody who will not come back: what it put is durable, and stays only as far as something
+    /// refers to it.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn finish(mut self, now: UnixMs) -> Result<u64, StoreError> {
+        let durable_count = self.flush(now)?;
+        let id = self.id;
+        self.store.catalog().write(|tx| sessions::remove(tx, id))?;
+        Ok(durable_count)
+    }
+
     /// Forgets what was looked up, to look it up again.
     pub(crate) fn forget_memo(&mut self) -> Result<(), StoreError> {
         self.memo = Memo::new(self.store.catalog().read(packs::condemn_seq)?);
@@ -323,6 +401,12 @@ impl WriteSession {
         }
     }
 
+    /// The same after a pack could not be written.
+    fn break_written(&mut self, error: StoreError, now: UnixMs) -> StoreError {
+        self.store.faults().note(&error, now);
+        self.break_with(error)
+    }
+
     fn break_with(&mut self, error: StoreError) -> StoreError {
         self.broken = Some((error.kind(), error.to_string()));
         error
@@ -335,6 +419,24 @@ impl WriteSession {
             self.store.check_space()?;
             self.unmeasured_len = 0;
         }
+        Ok(())
+    }
+
+    /// Measures the account's quota before every pack, and where what was measured last is used up. What other sessions
+    /// have in open packs does not count yet.
+    fn check_quota(&mut self, len: u64, class: PackClass) -> Result<(), StoreError> {
+        let is_spent = self.quota_left.is_some_and(|left| left < len);
+        if is_spent || self.open[class as usize].is_none() {
+            let open_len: u64 = self.open.iter().flatten().map(|pack| pack.writer.len()).sum();
+            self.quota_left = match self.store.quota_of(self.owner.vault)? {
+                None => None,
+                Some(found) => match found.left().unwrap_or(u64::MAX).checked_sub(open_len.saturating_add(len)) {
+                    None => return Err(found.exceeded()),
+                    Some(_) => found.left().map(|left| left - open_len),
+                },
+            };
+        }
+        self.quota_left = self.quota_left.map(|left| left.saturating_sub(len));
         Ok(())
     }
 

@@ -3,17 +3,21 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::anchor::{AnchorError, AnchorKeeper};
 use crate::catalog::Catalog;
 use crate::data_dir::DataDir;
-use crate::disk::{Disk, DiskLock, OsDisk};
+use crate::disk::{Disk, DiskLock, OsDisk, carrier};
+use crate::faults::Faults;
 use crate::ids::PackKey;
+use crate::ledger::{LedgerError, LedgerKeeper};
 use crate::pack_cache::PackCache;
 use crate::random::{OsRandom, Random, fresh};
 use crate::recover::{self, Recovery};
-use crate::{SessionId, StoreError, StoreId, UnixMs};
+use crate::reserve::{Reserve, ReserveStatus};
+use crate::{ErrorKind, SessionId, StoreError, StoreId, UnixMs};
 
 /// How a store works; [`StoreOptions::default`] is right for a server.
 #[derive(Clone, Debug)]
@@ -24,10 +28,14 @@ pub struct StoreOptions {
     pub pack_target_bytes: u64,
     /// With less than this free, nothing new is taken in.
     pub min_free_bytes: u64,
+    /// Room that is taken in advance, and used on a full disk for what makes room; 0 for none.
+    pub reserve_bytes: u64,
     /// Packs kept open for reading.
     pub open_packs_max: usize,
     /// Objects whose index rows may wait in memory to be written together; about 80 bytes each.
     pub unwritten_rows_max: usize,
+    /// Somebody vouches for a file system that is not known to keep the catalog safe.
+    pub allow_any_file_system: bool,
     /// Where files are.
     pub disk: Arc<dyn Disk>,
     /// Where ids come from.
@@ -39,8 +47,10 @@ impl Default for StoreOptions {
         Self {
             pack_target_bytes: 64 << 20,
             min_free_bytes: 64 << 20,
+            reserve_bytes: 0,
             open_packs_max: 128,
             unwritten_rows_max: 128 * 1024,
+            allow_any_file_system: false,
             disk: Arc::new(OsDisk),
             random: Arc::new(OsRandom),
         }
@@ -61,9 +71,17 @@ struct Inner {
     dir: DataDir,
     packs: PackCache,
     anchor: AnchorKeeper,
+    reserve: Arc<Reserve>,
+    ledger: LedgerKeeper,
     options: StoreOptions,
     recovery: Recovery,
+    /// Whether the catalog was rebuilt from the packs since it was opened.
+    is_rebuilt: AtomicBool,
+    is_latch_lifted: AtomicBool,
     open_sessions: Mutex<HashSet<SessionId>>,
+    faults: Faults,
+    /// Whether garbage is being collected.
+    collecting: AtomicBool,
     // Let go of last, when nothing can write any more.
     _lock: DiskLock,
 }
@@ -79,7 +97,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when `dir` holds a store, or packs of one; [`StoreError::Locked`] when another process
-    /// is using it.
+    /// is using it; [`StoreError::Carrier`] on a file system that may lose the catalog.
     pub fn create(dir: &Path, options: &StoreOptions, now: UnixMs) -> Result<Self, StoreError> {
         let data = DataDir::new(dir, options.disk.clone());
         if data.ensure_dir(data.root())?
@@ -87,6 +105,7 @@ impl Store {
         {
             data.sync_dir(parent)?;
         }
+        check_carrier(&data, options)?;
         let lock = data.lock()?;
         if Catalog::exists(&data.catalog_path())? {
             return Err(StoreError::Conflict { what: "a store exists here already" });
@@ -112,30 +131,63 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when no store was created there, [`StoreError::Locked`] when another process is using
-    /// it.
+    /// it, [`StoreError::Carrier`] on a file system that may lose the catalog.
     pub fn open(dir: &Path, options: &StoreOptions, now: UnixMs) -> Result<Self, StoreError> {
         let data = DataDir::new(dir, options.disk.clone());
-        if !Catalog::exists(&data.catalog_path())? {
-            return Err(StoreError::NotFound { what: "store" });
+        check_carrier(&data, options)?;
+        match Catalog::exists(&data.catalog_path()) {
+            Ok(false) => return Err(StoreError::NotFound { what: "store" }),
+            // On a full disk not even that can be asked, until the reserve is let go of.
+            Ok(true) => {}
+            Err(error) if error.kind() == ErrorKind::Full => {}
+            Err(error) => return Err(error),
         }
         let lock = data.lock()?;
         Self::open_locked(data, lock, options, now)
     }
 
-    fn open_locked(dir: DataDir, lock: DiskLock, options: &StoreOptions, now: UnixMs) -> Result<Self, StoreError> {
-        let (catalog, meta) = Catalog::open(&dir.catalog_path(), draw(options)?, options.unwritten_rows_max)?;
-        let recovery = recover::recover(&catalog, &dir, &meta, now)?;
+    pub(crate) fn open_locked(
+        dir: DataDir,
+        lock: DiskLock,
+        options: &StoreOptions,
+        now: UnixMs,
+    ) -> Result<Self, StoreError> {
+        let reserve = Arc::new(Reserve::new(&dir, options.reserve_bytes));
+        let open = || -> Result<_, StoreError> {
+            let (path, instance) = (dir.catalog_path(), draw(options)?);
+            let (catalog, meta) = Catalog::open(&path, instance, options.unwritten_rows_max, Arc::clone(&reserve))?;
+            let mut recovery = recover::recover(&catalog, &dir, &meta, now)?;
+            let ledger = recover::open_ledger(&catalog, &meta, &mut recovery)?;
+            Ok((catalog, meta, recovery, ledger))
+        };
+        let (catalog, meta, recovery, ledger) = match open() {
+            Err(error) if error.kind() == ErrorKind::Full => {
+                reserve.make_room();
+                open()?
+            }
+            opened => opened?,
+        };
+        reserve.refill();
         let inner = Inner {
             catalog,
             packs: PackCache::new(options.open_packs_max),
             anchor: AnchorKeeper::new(meta.store, recovery.anchor_generation),
+            reserve,
+            ledger,
             options: options.clone(),
             recovery,
+            is_rebuilt: AtomicBool::new(false),
+            is_latch_lifted: AtomicBool::new(false),
             open_sessions: Mutex::default(),
+            faults: Faults::default(),
+            collecting: AtomicBool::new(false),
             dir,
             _lock: lock,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let store = Self { inner: Arc::new(inner) };
+        // Whoever had it open may have died between catalog and ledger, or the ledger was lost or damaged.
+        store.keep_ledger()?;
+        Ok(store)
     }
 
     /// What was found and done when the store was opened.
@@ -148,13 +200,37 @@ impl Store {
     /// Found out when the store is opened, and kept until the catalog is rebuilt from the packs.
     #[must_use]
     pub fn deletion_latch(&self) -> Option<&str> {
-        self.inner.recovery.latch.as_deref()
+        let is_lifted = self.inner.is_latch_lifted.load(Ordering::SeqCst);
+        self.inner.recovery.latch.as_deref().filter(|_| !is_lifted)
+    }
+
+    pub(crate) fn note_rebuilt(&self) {
+        self.inner.is_rebuilt.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_rebuilt(&self) -> bool {
+        self.inner.is_rebuilt.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn note_latch_lifted(&self) {
+        self.inner.is_latch_lifted.store(true, Ordering::SeqCst);
     }
 
     /// Why writing has stopped, if so. The process must end and start again.
     #[must_use]
     pub fn halted(&self) -> Option<&str> {
         self.inner.catalog.halted()
+    }
+
+    /// Why nothing new is taken in, if so: the disk failed several times within an hour. Opening the store again takes it
+    /// in again.
+    #[must_use]
+    pub fn read_only(&self) -> Option<&str> {
+        self.inner.faults.read_only()
+    }
+
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.inner.faults
     }
 
     pub(crate) fn catalog(&self) -> &Catalog {
@@ -182,10 +258,53 @@ impl Store {
         draw(self.options())
     }
 
-    /// Fails with [`StoreError::Full`] when the reserve is touched.
+    /// What is held in reserve for a full disk.
+    #[must_use]
+    pub fn reserve(&self) -> ReserveStatus {
+        self.inner.reserve.status()
+    }
+
+    /// Lets go of the reserve when the disk is nearly full: for whoever writes beside the store what makes room in it.
+    pub fn make_room(&self) {
+        self.inner.reserve.make_room();
+    }
+
+    /// Takes the reserve again when it was let go of and there is room.
+    pub fn refill_reserve(&self) {
+        self.inner.reserve.refill();
+    }
+
+    /// Bytes that must be free for anything new to be taken in: what a reserve that was let go of occupied is not for that.
+    #[must_use]
+    pub fn kept_free_bytes(&self) -> u64 {
+        self.options().min_free_bytes.saturating_add(self.inner.reserve.missing_bytes())
+    }
+
+    /// Fails with [`StoreError::Full`] when less is free than is kept free.
     pub(crate) fn check_space(&self) -> Result<(), StoreError> {
-        if self.dir().free_bytes()? < self.options().min_free_bytes {
-            return Err(StoreError::Full { verb: "take anything in at", path: self.dir().root().to_owned() });
+        self.check_free(self.kept_free_bytes(), "take anything in at")
+    }
+
+    /// Whether `len` bytes more would be taken in now, as far as anybody can tell before.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when they would not.
+    pub fn check_room(&self, len: u64) -> Result<(), StoreError> {
+        self.check_free(self.kept_free_bytes().saturating_add(len), "take anything in at")
+    }
+
+    /// As [`check_space`](Self::check_space) for `len` bytes that collection moves to make room: these may use the reserve.
+    pub(crate) fn check_space_to_move(&self, len: u64) -> Result<(), StoreError> {
+        let needed = self.inner.reserve.make_room_for(len);
+        self.check_free(
+            needed.map_or(self.kept_free_bytes(), |needed| needed.min(self.kept_free_bytes())),
+            "move anything at",
+        )
+    }
+
+    fn check_free(&self, bytes: u64, verb: &'static str) -> Result<(), StoreError> {
+        if self.dir().free_bytes()? < bytes {
+            return Err(StoreError::Full { verb, path: self.dir().root().to_owned() });
         }
         Ok(())
     }
@@ -203,6 +322,24 @@ impl Store {
         }
     }
 
+    /// Makes sure that what became of snapshots survives the loss of the catalog: after each change, before it is
+    /// acknowledged.
+    pub(crate) fn keep_ledger(&self) -> Result<(), StoreError> {
+        self.catalog().check_running()?;
+        match self.inner.ledger.keep(self.catalog(), self.dir()) {
+            Ok(()) => Ok(()),
+            Err(LedgerError::Refused(error)) => Err(error),
+            Err(LedgerError::Final(error)) => {
+                self.catalog().halt(format!("the ledger may not be durable: {error}"));
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn collecting(&self) -> &AtomicBool {
+        &self.inner.collecting
+    }
+
     pub(crate) fn is_session_open(&self, id: SessionId) -> bool {
         self.sessions().contains(&id)
     }
@@ -212,6 +349,20 @@ impl Store {
     }
 }
 
-fn draw<const N: usize>(options: &StoreOptions) -> Result<[u8; N], StoreError> {
+/// Fails with [`StoreError::Carrier`] where the catalog would not be safe. Asked before any of its files is opened. A
+/// directory that is not there is on no file system.
+pub(crate) fn check_carrier(data: &DataDir, options: &StoreOptions) -> Result<(), StoreError> {
+    let number = match data.file_system() {
+        Ok(number) => number,
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match carrier::objection(number).filter(|_| !options.allow_any_file_system) {
+        None => Ok(()),
+        Some(what) => Err(StoreError::Carrier { path: data.root().to_owned(), what }),
+    }
+}
+
+pub(crate) fn draw<const N: usize>(options: &StoreOptions) -> Result<[u8; N], StoreError> {
     fresh(&*options.random).map_err(|error| StoreError::io("draw random bytes from", Path::new("the system"), error))
 }

@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use store::disk::{Disk, DiskFile, DiskLock, DiskWriter};
 
+/// Free space where nobody said how much.
+const FREE_BYTES: u64 = 1 << 40;
+
 /// What goes wrong when a plan comes due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -72,6 +75,7 @@ struct State {
     effects: u64,
     plan: Option<(u64, Fault)>,
     free_bytes: Option<u64>,
+    file_system: Option<u32>,
     dead: bool,
 }
 
@@ -81,6 +85,8 @@ struct Content {
     durable: Vec<u8>,
     /// Bytes before this one that are not durable never will be: a sync of them failed.
     lost_until: usize,
+    /// Bytes of the free space that are free again when the file is removed.
+    allocated: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +141,7 @@ impl SimDisk {
             durable_names: move_names(&state.durable_names),
             unsynced_names: state.unsynced_names.iter().map(change).collect(),
             free_bytes: state.free_bytes,
+            file_system: state.file_system,
             ..State::default()
         };
         Self { state: Arc::new(Mutex::new(forked)) }
@@ -164,7 +171,12 @@ impl SimDisk {
         std::mem::take(&mut self.state().calls)
     }
 
-    /// What [`Disk::free_bytes`] answers from now on.
+    /// What [`Disk::file_system`] answers from now on.
+    pub fn set_file_system(&self, number: u32) {
+        self.state().file_system = Some(number);
+    }
+
+    /// What [`Disk::free_bytes`] answers from now on; what [`Disk::allocate`] takes goes off it.
     pub fn set_free_bytes(&self, bytes: u64) {
         self.state().free_bytes = Some(bytes);
     }
@@ -375,6 +387,21 @@ impl Disk for SimDisk {
         Ok(Box::new(SimFile { disk: self.clone(), file, path: path.to_owned() }))
     }
 
+    fn allocate(&self, path: &Path, len: u64) -> io::Result<()> {
+        self.name_effect("allocate", path, |state| {
+            state.check_new(path)?;
+            if len > state.free_bytes.unwrap_or(FREE_BYTES) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let bytes = vec![0; usize::try_from(len).expect("a simulated disk is small")];
+            state.files.push(Content { durable: bytes.clone(), bytes, lost_until: 0, allocated: len });
+            let file = state.files.len() - 1;
+            state.change_name(path, Some(Entry::File(file)));
+            state.free_bytes = state.free_bytes.map(|free| free - len);
+            Ok(())
+        })
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state();
         state.check_alive()?;
@@ -404,7 +431,9 @@ impl Disk for SimDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.name_effect("remove", path, |state| {
-            state.find(path)?;
+            let file = state.find(path)?;
+            let allocated = std::mem::take(&mut state.files[file].allocated);
+            state.free_bytes = state.free_bytes.map(|free| free + allocated);
             state.change_name(path, None);
             Ok(())
         })
@@ -442,7 +471,11 @@ impl Disk for SimDisk {
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
         let state = self.state();
         state.check_alive()?;
-        Ok(state.free_bytes.unwrap_or(1 << 40))
+        Ok(state.free_bytes.unwrap_or(FREE_BYTES))
+    }
+
+    fn file_system(&self, _path: &Path) -> io::Result<u32> {
+        Ok(self.state().file_system.unwrap_or(0xef53))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<DiskLock>> {
@@ -576,6 +609,11 @@ impl<D: Disk> Disk for HookDisk<D> {
         Ok(Box::new(HookFile { inner, path: path.to_owned(), hook: self.hook.clone() }))
     }
 
+    fn allocate(&self, path: &Path, len: u64) -> io::Result<()> {
+        self.call("allocate", path);
+        self.inner.allocate(path, len)
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.inner.open(path)
     }
@@ -606,6 +644,10 @@ impl<D: Disk> Disk for HookDisk<D> {
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         self.inner.free_bytes(path)
+    }
+
+    fn file_system(&self, path: &Path) -> io::Result<u32> {
+        self.inner.file_system(path)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<DiskLock>> {
@@ -700,7 +742,14 @@ pub fn check_disk(disk: &dyn Disk, root: &Path) {
     disk.sync_dir(&directory).unwrap();
     assert_eq!(names(&directory), [""; 0]);
 
+    let taken = root.join("taken");
+    disk.allocate(&taken, 5000).unwrap();
+    assert_eq!(disk.open(&taken).unwrap().len().unwrap(), 5000);
+    assert_eq!(kind(disk.allocate(&taken, 1)), io::ErrorKind::AlreadyExists);
+    disk.remove(&taken).unwrap();
+
     assert!(disk.free_bytes(root).unwrap() > 0);
+    assert_eq!(disk.file_system(root).unwrap(), disk.file_system(&directory).unwrap());
     let lock = root.join("lock");
     let held = disk.lock(&lock).unwrap();
     assert!(held.is_some());

@@ -2,7 +2,10 @@
 
 #[cfg(feature = "disk")]
 pub mod disk;
+pub mod link;
 pub mod mount;
 #[cfg(feature = "process")]
 pub mod process;
+#[cfg(feature = "process")]
+pub mod torture;
 pub mod tree;

@@ -11,6 +11,9 @@ use crate::supplement::{Supplemented, take_out};
 
 /// Most chunks that one delta is matched against: further ones give little, and each has to be read to rebuild it.
 const MATCHED_MAX: usize = 4;
+/// A delta that saves so many bytes is worth its dependence on other chunks, whatever share of the chunk that is: a chunk
+/// of 4 MiB that ends where old content begins again would otherwise cost up to half of that once more.
+const SAVED_ENOUGH: usize = 256 * 1024;
 
 /// Why a delta does not make the chunk its id names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,11 +119,24 @@ impl DeltaEncoder {
         let bases = &bases[..bases.len().min(BASIS_COUNT_MAX)];
         let slices: Vec<&[u8]> = bases.iter().map(|basis| basis.bytes).collect();
         self.exact.diff(&slices, target, &mut self.ops).ok()?;
-        let lens: Vec<(ObjectId, u32)> = bases
-            .iter()
-            .map(|basis| (basis.id, u32::try_from(basis.bytes.len()).expect("chunks are at most 4 MiB")))
-            .collect();
-        Self::encode_supplemented(keys, &self.ops, &lens, target)
+        Self::encode_supplemented(keys, &self.ops, &named_lens(bases), target)
+    }
+
+    /// As [`encode_exact`](Self::encode_exact), for a target that was rebuilt from `guide` and these bases: what that copies
+    /// is not looked for again.
+    #[must_use]
+    pub fn encode_guided(
+        &mut self,
+        keys: &Keys,
+        guide: &SealedDelta,
+        bases: &[Basis<'_>],
+        target: &[u8],
+    ) -> Option<ExactDelta> {
+        let lens: Vec<u32> = named_lens(bases).into_iter().map(|(_, len)| len).collect();
+        let slices: Vec<&[u8]> = bases.iter().map(|basis| basis.bytes).collect();
+        let mut ops = Delta::decode(&guide.encoded, &lens, &Limits::default()).ok()?.op_list();
+        self.exact.refine(&slices, target, &mut ops).ok()?;
+        Self::encode_supplemented(keys, &ops, &named_lens(bases), target)
     }
 
     /// Encodes what a match against signatures found where nobody will encode it anew: like
@@ -155,6 +171,11 @@ impl Default for DeltaEncoder {
     }
 }
 
+fn named_lens(bases: &[Basis<'_>]) -> Vec<(ObjectId, u32)> {
+    let len = |basis: &Basis<'_>| u32::try_from(basis.bytes.len()).expect("chunks are at most 4 MiB");
+    bases.iter().map(|basis| (basis.id, len(basis))).collect()
+}
+
 /// The slots that give most bytes, at most `count_max`, the best first.
 fn best_slots(ops: &OpList, count_max: usize) -> Vec<u8> {
     let copied = ops.copied_lens();
@@ -164,9 +185,17 @@ fn best_slots(ops: &OpList, count_max: usize) -> Vec<u8> {
     slots
 }
 
-/// Whether at least a quarter of the target comes from bases.
+/// Whether so much of the target comes from bases, a quarter or 256 KiB, that sealing it may tell that it is worth it.
 fn gives_enough(ops: &OpList) -> bool {
-    ops.literal_len() <= ops.target_len() / 4 * 3 && ops.literal_len() < ops.target_len()
+    let copied_len = ops.target_len() - ops.literal_len();
+    copied_len > 0 && (copied_len >= ops.target_len() / 4 || copied_len as usize >= SAVED_ENOUGH)
+}
+
+/// Whether a delta that takes `stored_len` bytes, its supplement included, is worth its dependence on other chunks, where
+/// the chunk takes `whole_len` bytes: it takes at most half, or saves 256 KiB.
+#[must_use]
+pub fn is_worth_its_bases(stored_len: usize, whole_len: usize) -> bool {
+    stored_len <= whole_len / 2 || whole_len.saturating_sub(stored_len) >= SAVED_ENOUGH
 }
 
 fn encode(ops: &OpList, bases: &[(ObjectId, u32)], target: &[u8]) -> Option<EncodedDelta> {

@@ -3,11 +3,18 @@
 //! Nothing here is printed, and everything is wiped when dropped. Derivation is BLAKE3 `derive_key`, one context string
 //! per purpose, so that no two purposes ever share a key.
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use delta_core::{CutParams, Cutter, HashKey};
 use object::{Kind, ObjectId};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// The root secret of a vault: 32 random bytes that live as long as the vault.
+///
+/// Two of them cannot be compared, by accident or otherwise:
+/// ```compile_fail,E0369
+/// let key = vault::VaultKey::from_bytes([1; 32]);
+/// let _ = key == key;
+/// ```
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct VaultKey([u8; Self::LEN]);
 
@@ -114,6 +121,12 @@ impl Keys {
         hasher.update(chunk.as_bytes());
         hasher.update(signature);
         *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
+    }
+
+    /// Whether `tag` is the [`signature_tag`](Self::signature_tag) of this signature; takes the same time wherever it differs.
+    #[must_use]
+    pub fn is_signature_tag(&self, tag: &SignatureTag, chunk: &ObjectId, signature: &[u8]) -> bool {
+        verify_slices_are_equal(tag, &self.signature_tag(chunk, signature)).is_ok()
     }
 
     /// A number that decides where tree pages end; depends on `name` only.

@@ -38,6 +38,7 @@ impl Piece {
     }
 }
 
+#[derive(Clone)]
 struct ListLayout;
 
 impl Layout for ListLayout {
@@ -75,7 +76,9 @@ impl Layout for ListLayout {
     }
 }
 
-/// Builds one file's content from its pieces; memory is one open page per level.
+/// Builds one file's content from its pieces; memory is one open page per level. A clone that is finished is the content so
+/// far.
+#[derive(Clone)]
 pub struct ListBuilder {
     pages: PagedBuilder<ListLayout>,
     /// Held back: a file of a single chunk needs no list.

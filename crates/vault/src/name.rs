@@ -45,15 +45,18 @@ impl SealedName {
     /// (AES-GCM-SIV, RFC 8452).
     #[must_use]
     pub fn seal(keys: &Keys, folder: i64, name: &[u8], nonce: [u8; NONCE_LEN]) -> Self {
-        let mut sealed = name.to_vec();
+        let mut sealed = Vec::with_capacity(NONCE_LEN + name.len() + MAX_TAG_LEN);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(name);
         let tag = cipher(keys)
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
                 Aad::from(folder.to_le_bytes()),
-                &mut sealed,
+                &mut sealed[NONCE_LEN..],
             )
             .expect("names are far below the limit of AES-GCM-SIV");
-        Self([&nonce, &sealed[..], tag.as_ref()].concat())
+        sealed.extend_from_slice(tag.as_ref());
+        Self(sealed)
     }
 
     /// Takes a name as it was stored.

@@ -51,6 +51,7 @@ pub(crate) trait Layout {
     fn write_summary(&self, summary: &Self::Summary, body: &mut Vec<u8>);
 }
 
+#[derive(Clone)]
 struct OpenPage<S> {
     body: Vec<u8>,
     edges: Vec<ObjectId>,
@@ -61,6 +62,12 @@ struct OpenPage<S> {
 pub(crate) struct PagedBuilder<L: Layout> {
     layout: L,
     levels: Vec<OpenPage<L::Summary>>,
+}
+
+impl<L: Layout<Summary: Clone> + Clone> Clone for PagedBuilder<L> {
+    fn clone(&self) -> Self {
+        Self { layout: self.layout.clone(), levels: self.levels.clone() }
+    }
 }
 
 impl<L: Layout> PagedBuilder<L> {
@@ -192,6 +199,7 @@ impl<'a> RawPage<'a> {
     ) -> Result<Vec<T>, PageError> {
         let mut bytes = self.items;
         let mut edges = self.edges;
+        // Bounded: a page is refused that says it has more than `PAGE_ITEMS_MAX`.
         let mut items = Vec::with_capacity(self.item_count);
         for _ in 0..self.item_count {
             items.push(read(&mut bytes, &mut edges)?);

@@ -2,7 +2,7 @@
 //!
 //! [`TreeCursor`] and [`PieceCursor`] walk a directory's entries and a file's pieces page by page.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use object::{ObjectId, SealedRecord};
@@ -90,9 +90,26 @@ impl<S: ObjectSource> Reader<S> {
     /// # Errors
     /// [`ReadError`] names the first object that cannot be had.
     pub fn objects(&mut self, ids: &[ObjectId]) -> Result<Vec<PlainObject>, ReadError<S::Error>> {
+        self.objects_with(ids, &[])
+    }
+
+    /// As [`objects`](Self::objects); what is in `records`, which were fetched before, is not asked for again.
+    ///
+    /// # Errors
+    /// As [`objects`](Self::objects).
+    pub fn objects_with(
+        &mut self,
+        ids: &[ObjectId],
+        records: &[SealedRecord],
+    ) -> Result<Vec<PlainObject>, ReadError<S::Error>> {
         let mut found: HashMap<ObjectId, PlainObject> = HashMap::with_capacity(ids.len());
+        let mut deltas = self.open_into(records, &mut found)?;
+        let rebuilt: HashSet<ObjectId> = deltas.iter().map(|delta| delta.id).collect();
         let mut wanted = Vec::new();
-        for id in ids {
+        for id in ids.iter().filter(|id| !rebuilt.contains(*id)) {
+            if found.contains_key(id) {
+                continue;
+            }
             match self.recent.get(id) {
                 Some(object) => drop(found.insert(*id, object)),
                 None => wanted.push(*id),
@@ -100,7 +117,7 @@ impl<S: ObjectSource> Reader<S> {
         }
         wanted.sort_unstable();
         wanted.dedup();
-        let deltas = self.fetch_into(&wanted, &mut found)?;
+        deltas.extend(self.fetch_into(&wanted, &mut found)?);
         self.rebuild_into(deltas, &mut found)?;
         ids.iter().map(|id| found.get(id).cloned().ok_or(ReadError::Missing { id: *id })).collect()
     }
@@ -114,8 +131,18 @@ impl<S: ObjectSource> Reader<S> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
+        let records = self.source.fetch(wanted).map_err(ReadError::Source)?;
+        self.open_into(&records, found)
+    }
+
+    /// Opens records; whole objects go to `found`, deltas are returned.
+    fn open_into(
+        &mut self,
+        records: &[SealedRecord],
+        found: &mut HashMap<ObjectId, PlainObject>,
+    ) -> Result<Vec<SealedDelta>, ReadError<S::Error>> {
         let mut deltas = Vec::new();
-        for record in self.source.fetch(wanted).map_err(ReadError::Source)? {
+        for record in records {
             let record = record.view();
             let id = record.head().members().next().expect("a record has a member").id;
             match self.opener.open(record).map_err(|source| ReadError::Open { id, source })? {
@@ -205,19 +232,28 @@ impl<S: ObjectSource> Reader<S> {
 pub struct TreeCursor {
     walk: PageWalk,
     entries: VecDeque<Entry>,
+    /// Only what comes after this name is given out.
+    after: Vec<u8>,
 }
 
 impl TreeCursor {
     /// Starts before the first entry.
     #[must_use]
     pub fn new(tree: ObjectId) -> Self {
-        Self { walk: PageWalk::new(tree), entries: VecDeque::new() }
+        Self::after(tree, Vec::new())
+    }
+
+    /// Starts behind `name`, whether or not there is such an entry. Of the pages before it, only those on the way down are
+    /// read.
+    #[must_use]
+    pub fn after(tree: ObjectId, name: Vec<u8>) -> Self {
+        Self { walk: PageWalk::new(tree), entries: VecDeque::new(), after: name }
     }
 
     /// The next entry; `None` after the last.
     ///
     /// # Errors
-    /// [`ReadError`]; the walk cannot go on after that.
+    /// [`ReadError`]; unless it is the source's, the walk can go on, behind the page that cannot be read.
     pub fn next<S: ObjectSource>(&mut self, reader: &mut Reader<S>) -> Result<Option<Entry>, ReadError<S::Error>> {
         loop {
             if let Some(entry) = self.entries.pop_front() {
@@ -227,13 +263,15 @@ impl TreeCursor {
                 return Ok(None);
             };
             match TreePage::decode(&object).map_err(|source| ReadError::Page { id, source })? {
-                TreePage::Leaf(entries) => {
+                TreePage::Leaf(mut entries) => {
                     check_level(id, above, 0)?;
-                    self.entries = entries.into();
+                    let passed = entries.partition_point(|entry| entry.name <= self.after);
+                    self.entries = entries.split_off(passed).into();
                 }
                 TreePage::Inner { level, children } => {
                     check_level(id, above, level)?;
-                    self.walk.descend(level, children.into_iter().map(|(_, child)| child));
+                    let passed = children.partition_point(|(first, _)| *first <= self.after).saturating_sub(1);
+                    self.walk.descend(level, children.into_iter().skip(passed).map(|(_, child)| child));
                 }
             }
         }
@@ -316,7 +354,13 @@ impl PageWalk {
         }
         let siblings = self.pending.iter().rev().take_while(|(_, level)| *level == above).map(|(id, _)| *id);
         let ahead: Vec<ObjectId> = std::iter::once(id).chain(siblings.take(CHILDREN_AHEAD - 1)).collect();
-        Ok(Some((id, above, reader.objects(&ahead)?.swap_remove(0))))
+        let object = match reader.objects(&ahead) {
+            Ok(mut objects) => objects.swap_remove(0),
+            Err(ReadError::Source(error)) => return Err(ReadError::Source(error)),
+            // A page must not suffer from a fault in its neighbours.
+            Err(_) => reader.object(id)?,
+        };
+        Ok(Some((id, above, object)))
     }
 }
 

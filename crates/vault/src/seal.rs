@@ -11,7 +11,7 @@ use bytes::Bytes;
 use object::{Codec, Kind, ObjectId, PLAIN_LEN_MAX, Record, RecordError, RecordHeadWriter, SealedRecord};
 use zeroize::Zeroizing;
 
-use crate::compress::{CompressionLevel, Compressor, DecompressError, Decompressor};
+use crate::compress::{Compress, CompressionLevel, Compressor, DecompressError, Decompressor};
 use crate::keys::Keys;
 
 const SALT_LEN: usize = 16;
@@ -54,6 +54,9 @@ pub enum SealError {
     /// The sealer has counted to its end: make a new one with a fresh salt.
     #[error("sealing session is used up")]
     UsedUp,
+    /// Opened again, the record does not hold what went into it.
+    #[error("a record just sealed does not hold what was sealed: this machine's memory may be failing")]
+    NotAsSealed,
 }
 
 /// Makes records; one per worker thread, each with a salt of its own.
@@ -61,7 +64,7 @@ pub struct Sealer {
     key: LessSafeKey,
     salt: [u8; SALT_LEN],
     counter: u64,
-    compressor: Compressor,
+    compressor: Box<dyn Compress>,
     gathered: Vec<u8>,
     frame: Vec<u8>,
 }
@@ -70,14 +73,13 @@ impl Sealer {
     /// Starts a sealing session. `salt` must be fresh from the operating system.
     #[must_use]
     pub fn new(keys: &Keys, salt: [u8; SALT_LEN], level: CompressionLevel) -> Self {
-        Self {
-            key: record_key(keys, &salt),
-            salt,
-            counter: 0,
-            compressor: Compressor::new(level),
-            gathered: Vec::new(),
-            frame: Vec::new(),
-        }
+        Self::with_compressor(keys, salt, Box::new(Compressor::new(level)))
+    }
+
+    /// The same with any compressor whose frames are those of zstd, with their length in them.
+    #[must_use]
+    pub fn with_compressor(keys: &Keys, salt: [u8; SALT_LEN], compressor: Box<dyn Compress>) -> Self {
+        Self { key: record_key(keys, &salt), salt, counter: 0, compressor, gathered: Vec::new(), frame: Vec::new() }
     }
 
     /// Seals `objects` together, compressed when that helps.
@@ -92,7 +94,9 @@ impl Sealer {
             [single] => &single.body,
             _ => {
                 gathered.clear();
-                gathered.extend(objects.iter().flat_map(|object| object.body.iter().copied()));
+                for object in objects {
+                    gathered.extend_from_slice(&object.body);
+                }
                 &gathered
             }
         };
@@ -203,13 +207,16 @@ pub struct Opener {
     record_keys: Vec<([u8; SALT_LEN], LessSafeKey)>,
     decompressor: Decompressor,
     frame: Vec<u8>,
+    /// What was looked at last, when nobody wants to have it.
+    looked_at: Vec<u8>,
 }
 
 impl Opener {
     /// Starts with an empty cache of record keys.
     #[must_use]
     pub fn new(keys: Arc<Keys>) -> Self {
-        Self { keys, record_keys: Vec::new(), decompressor: Decompressor::new(), frame: Vec::new() }
+        let (frame, looked_at) = (Vec::new(), Vec::new());
+        Self { keys, record_keys: Vec::new(), decompressor: Decompressor::new(), frame, looked_at }
     }
 
     /// The vault's keys.
@@ -224,33 +231,16 @@ impl Opener {
     /// [`OpenError`]; nothing of the content is returned then.
     pub fn open(&mut self, record: Record<'_>) -> Result<Opened, OpenError> {
         let head = record.head();
-        if head.key_epoch() != KEY_EPOCH {
-            return Err(OpenError::KeyEpoch { key_epoch: head.key_epoch() });
-        }
-        let declared = head.plain_len();
-        let codec = head.codec();
-        let plain = if codec.is_compressed() {
-            let limit = if codec.is_delta() { declared + DELTA_OVERHEAD_MAX } else { declared };
-            let mut frame = std::mem::take(&mut self.frame);
-            let unpacked =
-                self.decrypt(record, &mut frame).and_then(|()| Ok(self.decompressor.decompress(&frame, limit)?));
-            self.frame = frame;
-            unpacked?
-        } else {
-            let mut plain = Vec::new();
-            self.decrypt(record, &mut plain)?;
-            plain
-        };
+        let mut plain = Vec::new();
+        self.unpack(record, &mut plain)?;
         let plain = Bytes::from(plain);
-        if codec.is_delta() {
+        if head.codec().is_delta() {
             let member = head.members().next().expect("a record has a member");
             let bases = member.edges.iter().collect();
             let delta = SealedDelta { id: member.id, target_len: member.plain_len, bases, encoded: plain };
             return Ok(Opened::Delta(delta));
         }
-        if plain.len() != declared {
-            return Err(OpenError::Length { declared, found: plain.len() });
-        }
+        // Bounded: a head is refused that says it has more than `MEMBER_COUNT_MAX`.
         let mut objects = Vec::with_capacity(head.member_count());
         let mut offset = 0;
         for member in head.members() {
@@ -263,6 +253,94 @@ impl Opener {
             objects.push(object);
         }
         Ok(Opened::Objects(objects))
+    }
+
+    /// Checks a record of whole objects as [`open`](Self::open) does, for whoever does not want them: in memory that is used
+    /// again for the next one.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    ///
+    /// # Panics
+    /// When the record holds a delta, which cannot be checked without its bases.
+    pub fn check(&mut self, record: Record<'_>) -> Result<(), OpenError> {
+        assert!(!record.head().codec().is_delta(), "whoever opens a delta needs it");
+        let mut plain = std::mem::take(&mut self.looked_at);
+        let checked = self.unpack(record, &mut plain).and_then(|()| self.check_ids(record, &plain));
+        self.looked_at = plain;
+        checked
+    }
+
+    /// One object of a record of whole objects, counted from 0. What stands behind it is not unpacked, and no other is
+    /// compared with its id: this is for single objects out of groups.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    ///
+    /// # Panics
+    /// When the record holds a delta, or not so many members.
+    pub fn open_member(&mut self, record: Record<'_>, index: usize) -> Result<PlainObject, OpenError> {
+        let head = record.head();
+        assert!(!head.codec().is_delta(), "a delta has no members to choose from");
+        let start: usize = head.members().take(index).map(|member| member.plain_len).sum();
+        let member = head.members().nth(index).expect("an index of a member");
+        let end = start + member.plain_len;
+        let mut plain = std::mem::take(&mut self.looked_at);
+        let unpacked = self.unpack_beginning(record, end, &mut plain);
+        let body = unpacked.map(|()| Bytes::copy_from_slice(&plain[start..end]));
+        self.looked_at = plain;
+        let object = PlainObject::new(&self.keys, member.kind, member.edges.iter().collect(), body?);
+        if object.id == member.id { Ok(object) } else { Err(OpenError::WrongId { id: member.id }) }
+    }
+
+    fn check_ids(&self, record: Record<'_>, plain: &[u8]) -> Result<(), OpenError> {
+        let mut rest = plain;
+        for member in record.head().members() {
+            let body = rest.split_off(..member.plain_len).expect("the lengths of members add up to the plaintext's");
+            let edges: Vec<ObjectId> = member.edges.iter().collect();
+            if self.keys.object_id(member.kind, &edges, body) != member.id {
+                return Err(OpenError::WrongId { id: member.id });
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces `plain` by what the record holds, which is as long as its head says.
+    fn unpack(&mut self, record: Record<'_>, plain: &mut Vec<u8>) -> Result<(), OpenError> {
+        check_key_epoch(record)?;
+        let head = record.head();
+        let declared = head.plain_len();
+        let codec = head.codec();
+        if codec.is_compressed() {
+            let limit = if codec.is_delta() { declared + DELTA_OVERHEAD_MAX } else { declared };
+            let mut frame = std::mem::take(&mut self.frame);
+            let unpacked = self
+                .decrypt(record, &mut frame)
+                .and_then(|()| Ok(self.decompressor.decompress(&frame, limit, plain)?));
+            self.frame = frame;
+            unpacked?;
+        } else {
+            self.decrypt(record, plain)?;
+        }
+        if !codec.is_delta() && plain.len() != declared {
+            return Err(OpenError::Length { declared, found: plain.len() });
+        }
+        Ok(())
+    }
+
+    /// Replaces `plain` by the first `len` bytes, or more, of what a record of whole objects holds.
+    fn unpack_beginning(&mut self, record: Record<'_>, len: usize, plain: &mut Vec<u8>) -> Result<(), OpenError> {
+        if !record.head().codec().is_compressed() {
+            return self.unpack(record, plain);
+        }
+        check_key_epoch(record)?;
+        let declared = record.head().plain_len();
+        let mut frame = std::mem::take(&mut self.frame);
+        let unpacked = self
+            .decrypt(record, &mut frame)
+            .and_then(|()| Ok(self.decompressor.decompress_beginning(&frame, declared, len, plain)?));
+        self.frame = frame;
+        unpacked
     }
 
     /// Replaces `plain` by the record's decrypted body.
@@ -291,6 +369,11 @@ impl Opener {
         self.record_keys.push(entry);
         &self.record_keys.last().expect("just pushed").1
     }
+}
+
+fn check_key_epoch(record: Record<'_>) -> Result<(), OpenError> {
+    let key_epoch = record.head().key_epoch();
+    if key_epoch == KEY_EPOCH { Ok(()) } else { Err(OpenError::KeyEpoch { key_epoch }) }
 }
 
 fn record_key(keys: &Keys, salt: &[u8; SALT_LEN]) -> LessSafeKey {

@@ -24,6 +24,8 @@ const TAG_OTHERS: u64 = 10;
 const TAG_BYTES: u64 = 11;
 const TAG_PROBLEMS: u64 = 12;
 const TAG_PARENT: u64 = 13;
+const TAG_DEVICE: u64 = 14;
+const TAG_CHAIN: u64 = 15;
 
 /// A finished backup, as its maker describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,11 @@ pub struct Snapshot {
     pub problems: u64,
     /// The snapshot before this one in the chain, if it was used: no edge, it may be gone.
     pub parent: Option<ObjectId>,
+    /// The device that made it, as the server names it; empty when unknown. With [`chain`](Self::chain) it tells where the
+    /// snapshot belongs when the server's catalog is lost.
+    pub device: Vec<u8>,
+    /// Which of the device's jobs; empty when unknown.
+    pub chain: String,
     /// Fields of a newer version.
     pub unknown: Vec<UnknownField>,
 }
@@ -86,6 +93,11 @@ impl Snapshot {
         }
         if let Some(parent) = &self.parent {
             fields.bytes(TAG_PARENT, parent.as_bytes());
+        }
+        for (tag, value) in [(TAG_DEVICE, &self.device[..]), (TAG_CHAIN, self.chain.as_bytes())] {
+            if !value.is_empty() {
+                fields.bytes(tag, value);
+            }
         }
         for field in &self.unknown {
             fields.bytes(field.tag, &field.value);
@@ -133,6 +145,8 @@ impl Snapshot {
             bytes: 0,
             problems: 0,
             parent: None,
+            device: Vec::new(),
+            chain: String::new(),
             unknown: Vec::new(),
         }
     }
@@ -156,6 +170,9 @@ impl Snapshot {
             TAG_BYTES => self.bytes = number(tag, value)?,
             TAG_PROBLEMS => self.problems = number(tag, value)?,
             TAG_PARENT => self.parent = Some(ObjectId::from_bytes(value.try_into().map_err(|_| wrong)?)),
+            TAG_DEVICE if !value.is_empty() => self.device = value.to_vec(),
+            TAG_CHAIN if !value.is_empty() => self.chain = text(tag, value)?,
+            TAG_DEVICE | TAG_CHAIN => return Err(wrong),
             _ => self.unknown.push(UnknownField { tag, value: value.to_vec() }),
         }
         Ok(())

@@ -41,6 +41,7 @@ pub(crate) fn take_out(found: &OpList, mut kept: Vec<u8>, bases_max: usize, targ
         return Supplemented { kept, ops, supplement: Vec::new() };
     }
     let slot = u8::try_from(kept.len()).expect("slots are numbered by u8");
+    // Bounded: parts of the target, which is there.
     let mut supplement = Vec::with_capacity(pieces_len(&ops) as usize);
     let mut rest = OpList::new();
     for (range, op) in ops.placed() {

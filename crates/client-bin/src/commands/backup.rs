@@ -14,6 +14,7 @@ pub(super) fn backup(
     paths: &[PathBuf],
     chain: &str,
     excludes: &[String],
+    reread_every: u32,
 ) -> Result<Exit, ClientError> {
     let connection = Connection::load(&context.folders)?;
     let current_dir = std::env::current_dir().map_err(|source| ClientError::Io {
@@ -28,6 +29,7 @@ pub(super) fn backup(
         excludes: excludes.to_vec(),
         host: machine::host(),
         user: machine::user(),
+        reread_every,
         max_wait: context.max_wait,
     };
     let report = client::backup(&connection, None, &context.folders, &job, &*context.watch)?;
@@ -44,6 +46,7 @@ pub(super) fn backup(
         "others": report.others,
         "bytes": report.bytes,
         "bytes_read": report.bytes_read,
+        "full_read": report.is_full_read,
         "bytes_sent": report.traffic.sent,
         "bytes_received": report.traffic.received,
         "wire_bytes_sent": report.wire_traffic.sent,

@@ -11,12 +11,14 @@ use super::Context;
 use crate::failure::Exit;
 use crate::words;
 
-pub(super) fn snapshots(context: &mut Context, chain: Option<&str>) -> Result<Exit, ClientError> {
+pub(super) fn snapshots(context: &mut Context, chain: Option<&str>, in_trash: bool) -> Result<Exit, ClientError> {
     let line = context.line()?;
-    let summaries = client::snapshots(&line, chain)?;
+    let summaries = client::snapshots(&line, chain, in_trash)?;
     context.watch.finish();
     let is_damaged = summaries.iter().any(|summary| summary.details.is_err());
-    if summaries.is_empty() {
+    if summaries.is_empty() && in_trash {
+        context.output.line("the trash is empty")?;
+    } else if summaries.is_empty() {
         context.output.line("no snapshots yet: backup-client backup PATH makes the first")?;
     } else {
         context
@@ -39,6 +41,10 @@ fn snapshot_json(summary: &SnapshotSummary) -> Value {
         "seq": summary.seq,
         "received": words::utc_time(summary.received_ms),
         "bytes_stored": summary.bytes_stored,
+        "held": summary.is_held,
+        "trashed": summary.trashed_ms.map(words::utc_time),
+        "purge": summary.purge_ms.map(words::utc_time),
+        "verified": summary.verified_ms.map(words::utc_time),
     });
     match &summary.details {
         Ok(details) => {
@@ -64,11 +70,9 @@ fn snapshot_line(summary: &SnapshotSummary) -> String {
         Ok(details) => {
             let paths: Vec<String> =
                 details.roots.iter().map(|root| words::path(Path::new(std::ffi::OsStr::from_bytes(root)))).collect();
-            let marks = if details.problems > 0 {
-                format!("  ({})", words::counted(details.problems, "problem", "problems"))
-            } else {
-                String::new()
-            };
+            let problems = (details.problems > 0).then(|| words::counted(details.problems, "problem", "problems"));
+            let marks: Vec<String> = problems.into_iter().chain(marks(summary)).collect();
+            let marks = if marks.is_empty() { String::new() } else { format!("  ({})", marks.join(", ")) };
             (words::bytes(details.bytes), paths.join(" ") + &marks)
         }
         Err(error) => ("?".to_owned(), format!("cannot be read: {}", words::escape(error))),
@@ -82,6 +86,14 @@ fn snapshot_line(summary: &SnapshotSummary) -> String {
         words::bytes(summary.bytes_stored),
         paths
     )
+}
+
+/// What is special about a snapshot.
+fn marks(summary: &SnapshotSummary) -> Vec<String> {
+    let held = summary.is_held.then(|| "held".to_owned());
+    let purge = summary.purge_ms.map(|at| format!("in the trash until {}", words::local_time(at)));
+    let verified = summary.verified_ms.map(|at| format!("verified {}", words::local_time(at)));
+    held.into_iter().chain(purge).chain(verified).collect()
 }
 
 pub(super) fn ls(

@@ -16,8 +16,8 @@ pub(super) fn put(context: &mut Context, files: &[PathBuf], to: &OsStr) -> Resul
     for file in files {
         all.extend(client::files_below(file, trimmed(to))?);
     }
-    let session = context.line()?.session();
-    let report = client::put(&session, &context.folders, &all, &*context.watch)?;
+    let line = context.line()?;
+    let report = client::put(&line, &context.folders, &all, &*context.watch)?;
     let duration = context.watch.finish();
     for file in &report.files {
         context.output.event(&json!({
@@ -115,15 +115,16 @@ pub(super) fn list(context: &mut Context, dir: &OsStr) -> Result<Exit, ClientErr
 }
 
 pub(super) fn remove(context: &mut Context, path: &OsStr) -> Result<Exit, ClientError> {
-    let session = context.line()?.session();
-    client::remove(&session, trimmed(path))?;
+    let line = context.line()?;
+    client::remove(&line, trimmed(path))?;
     context.output.event(&json!({ "event": "removed", "path": words::json_name(path.as_bytes()) }))?;
-    context.output.summary(&format!("{} is in the trash", words::path(Path::new(path))))?;
+    let shown = words::path(Path::new(path));
+    context.output.summary(&format!("{shown} is in the trash; `undelete --drive {shown}` brings it back"))?;
     Ok(Exit::Done)
 }
 
 /// A path on the drive without the slashes that people put around it.
-fn trimmed(path: &OsStr) -> &[u8] {
+pub(super) fn trimmed(path: &OsStr) -> &[u8] {
     let mut bytes = path.as_bytes();
     while let Some(rest) = bytes.strip_prefix(b"/") {
         bytes = rest;

@@ -3,15 +3,18 @@
 mod backup;
 mod browse;
 mod connect;
+mod drill;
 mod drive;
 mod local;
 mod restore;
+mod trash;
 mod verify;
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{ClientError, Connection, Folders, Line};
+use client::{ClientError, Connection, Folders, Line, SnapshotName};
 
 use crate::args::{Args, Command};
 use crate::failure::{Exit, Failure};
@@ -54,10 +57,29 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
 fn dispatch(context: &mut Context, command: &Command) -> (String, Result<Exit, ClientError>) {
     match command {
         Command::Connect { enrolment } => ("connect".to_owned(), connect::connect(context, enrolment)),
-        Command::Backup { paths, chain, exclude } => {
-            ("back up".to_owned(), backup::backup(context, paths, chain, exclude))
+        Command::Backup { paths, chain, exclude, reread_every } => {
+            ("back up".to_owned(), backup::backup(context, paths, chain, exclude, *reread_every))
         }
-        Command::Snapshots { chain } => ("list snapshots".to_owned(), browse::snapshots(context, chain.as_deref())),
+        Command::Snapshots { chain, trash } => {
+            ("list snapshots".to_owned(), browse::snapshots(context, chain.as_deref(), *trash))
+        }
+        Command::Forget { snapshots, chain } => {
+            ("forget snapshots".to_owned(), trash::change(context, &trash::FORGET, snapshots, chain.as_deref()))
+        }
+        Command::Undelete { names, drive: true, .. } => {
+            ("bring back from the drive's trash".to_owned(), trash::undelete_paths(context, names))
+        }
+        Command::Undelete { names, chain, drive: false } => {
+            let result = snapshot_names(names)
+                .and_then(|names| trash::change(context, &trash::UNDELETE, &names, chain.as_deref()));
+            ("bring back snapshots".to_owned(), result)
+        }
+        Command::Hold { snapshots, chain } => {
+            ("hold snapshots".to_owned(), trash::change(context, &trash::HOLD, snapshots, chain.as_deref()))
+        }
+        Command::Unhold { snapshots, chain } => {
+            ("let snapshots go".to_owned(), trash::change(context, &trash::UNHOLD, snapshots, chain.as_deref()))
+        }
         Command::Ls { snapshot, recursive, chain } => {
             ("list the snapshot".to_owned(), browse::ls(context, snapshot, *recursive, chain.as_deref()))
         }
@@ -68,10 +90,19 @@ fn dispatch(context: &mut Context, command: &Command) -> (String, Result<Exit, C
         Command::Verify { snapshot, chain } => {
             ("verify the snapshot".to_owned(), verify::verify(context, snapshot, chain.as_deref()))
         }
+        Command::Drill { snapshot, sample, chain } => {
+            let sample = sample.get() as usize;
+            ("restore a sample".to_owned(), drill::drill(context, snapshot, sample, chain.as_deref()))
+        }
         Command::Put { files, to } => ("put files on the drive".to_owned(), drive::put(context, files, to)),
         Command::Get { path, file } => (format!("get {}", path.display()), drive::get(context, path, file.as_deref())),
-        Command::Rlist { dir } => ("list the drive".to_owned(), drive::list(context, dir)),
+        Command::Rlist { trash: true, .. } => ("list the drive's trash".to_owned(), trash::list_drive_trash(context)),
+        Command::Rlist { dir, trash: false } => ("list the drive".to_owned(), drive::list(context, dir)),
         Command::List { dir } => (format!("list {}", dir.display()), local::list(context, dir)),
         Command::Rm { path } => (format!("remove {}", path.display()), drive::remove(context, path)),
     }
+}
+
+fn snapshot_names(names: &[OsString]) -> Result<Vec<SnapshotName>, ClientError> {
+    names.iter().map(|name| name.to_string_lossy().parse().map_err(ClientError::Usage)).collect()
 }

@@ -80,10 +80,10 @@ impl<'s> Assembler<'s> {
     }
 
     /// Assembles until the walk is over.
-    pub(crate) fn run(mut self, items: &crossbeam_channel::Receiver<Item>) -> Result<Assembled, ClientError> {
+    pub(crate) fn run(mut self, items: &crossbeam_channel::Receiver<Vec<Item>>) -> Result<Assembled, ClientError> {
         let mut frames: Vec<Frame> = Vec::new();
         let mut root = None;
-        for item in items {
+        for item in items.iter().flatten() {
             match item {
                 Item::Enter { cached } => frames.push(self.enter(cached)),
                 Item::Unchanged(entry) => self.unchanged(top(&mut frames), entry)?,
@@ -129,6 +129,7 @@ impl<'s> Assembler<'s> {
             let progress = self.shared.progress();
             Progress::add(&progress.files, 1);
             Progress::add(&progress.bytes, cached.stamp.size);
+            Progress::add(&progress.bytes_unchanged, cached.stamp.size);
         } else {
             self.counts.others += 1;
         }

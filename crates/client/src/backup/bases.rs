@@ -105,6 +105,15 @@ impl Bases {
         let before_right = right.map_or(self.chunks.len(), |(index, _)| index);
         let right_shift =
             right.map(|(index, offset)| self.chunks[index].chunk.offset.cast_signed() - offset.cast_signed());
+        let seams = (self.chunks.get(after_left), before_right.checked_sub(1).map(|index| &self.chunks[index]));
+        if let Some(first) = run.first_mut() {
+            first.seams.left = seams.0.map(|old| old.chunk);
+            first.is_beside_kept |= self.anchor.is_some();
+        }
+        if let Some(last) = run.last_mut() {
+            last.seams.right = seams.1.map(|old| old.chunk);
+            last.is_beside_kept |= right.is_some();
+        }
         for chunk in run {
             let left_place = chunk.offset.saturating_add_signed(self.shift);
             let right_place = right_shift.map(|shift| chunk.offset.saturating_add_signed(shift));
@@ -188,7 +197,7 @@ mod tests {
             }
             let file = Arc::new(FileContext::new(PathBuf::new(), None, None));
             let bytes = Bytes::from_static(&[0; 1 << 20]);
-            chunks.push(WindowChunk { id: id(letter), bytes, offset, file, bases: vec![], far_bases: vec![] });
+            chunks.push(WindowChunk::new(id(letter), bytes, offset, file));
         }
         bases.explain(&mut chunks[run..], None);
         let tried: Vec<String> = chunks
@@ -206,6 +215,21 @@ mod tests {
         check("abcdef", "abXdef", "X<c");
         check("abcdef", "XYcdef", "X<a Y<b");
         check("abcdef", "abcdeX", "X<f");
+    }
+
+    #[test]
+    fn what_stands_beside_a_kept_chunk_is_marked() {
+        let mut bases = old("abcdef");
+        let file = Arc::new(FileContext::new(PathBuf::new(), None, None));
+        let chunk = |letter: u8, index: u64| {
+            WindowChunk::new(id(letter), Bytes::from_static(&[0; 1 << 20]), index << 20, Arc::clone(&file))
+        };
+        let mut run = [chunk(b'X', 0), chunk(b'Y', 1), chunk(b'Z', 2)];
+        assert!(bases.anchor(&id(b'd'), 3 << 20, &mut run));
+        assert_eq!(run.each_ref().map(|chunk| chunk.is_beside_kept), [false, false, true]);
+        let mut run = [chunk(b'U', 4), chunk(b'V', 5)];
+        bases.explain(&mut run, None);
+        assert_eq!(run.each_ref().map(|chunk| chunk.is_beside_kept), [true, false]);
     }
 
     #[test]

@@ -84,7 +84,8 @@ pub(crate) struct Batch {
 
 #[derive(Debug, Default)]
 struct Outcomes {
-    files: Vec<Option<FileOutcome>>,
+    /// One per file, once all are read; taken out one by one.
+    files: Option<Vec<Option<FileOutcome>>>,
     is_abandoned: bool,
 }
 
@@ -97,23 +98,19 @@ impl Batch {
         Arc::new(Self { outcomes: Mutex::default(), filled: Condvar::new() })
     }
 
-    /// A reader has read the file at `index`.
-    pub(crate) fn fill(&self, index: usize, outcome: FileOutcome) {
-        let mut outcomes = self.outcomes.lock().expect("nobody panics with it");
-        if outcomes.files.len() <= index {
-            outcomes.files.resize_with(index + 1, || None);
-        }
-        outcomes.files[index] = Some(outcome);
+    /// A reader has read the files: what came of each. All at once, so that who waits is woken once.
+    pub(crate) fn fill(&self, files: Vec<FileOutcome>) {
+        self.outcomes.lock().expect("nobody panics with it").files = Some(files.into_iter().map(Some).collect());
         self.filled.notify_all();
     }
 
     /// Takes what came of the file at `index`; waits for it.
     pub(crate) fn take(&self, index: usize) -> Result<FileOutcome, Abandoned> {
         let outcomes = self.outcomes.lock().expect("nobody panics with it");
-        let waiting =
-            |outcomes: &mut Outcomes| !outcomes.is_abandoned && outcomes.files.get(index).is_none_or(Option::is_none);
+        let waiting = |outcomes: &mut Outcomes| !outcomes.is_abandoned && outcomes.files.is_none();
         let mut outcomes = self.filled.wait_while(outcomes, waiting).expect("nobody panics with it");
-        outcomes.files.get_mut(index).and_then(Option::take).ok_or(Abandoned)
+        let files = outcomes.files.as_mut().ok_or(Abandoned)?;
+        files.get_mut(index).and_then(Option::take).ok_or(Abandoned)
     }
 
     /// Nobody will read the rest.

@@ -2,23 +2,25 @@
 //!
 //! In a sealed vault signatures come from the client's own memory of the file only, in one level. In a managed one they
 //! come from there or from the server, for all chunks of a window at once: a coarse level over the likely bases, for long
-//! runs that nothing explains another over bases from elsewhere in the file, then cells around what that left open, then
-//! finer cells around small edits. At most four questions, however many chunks there are.
+//! runs that nothing explains another over bases from elsewhere in the file, then cells around what that left open and
+//! where a moved region begins or ends within a chunk, then finer cells around small edits. At most four questions,
+//! however many chunks there are.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use delta_core::{
-    BASIS_COUNT_MAX, BasisRange, BasisSet, BlockLen, GapRules, Limits, Matcher, Op, OpList, Signature, SignatureParams,
+    BASIS_COUNT_MAX, BasisRange, BasisSet, BlockLen, GapRules, Matcher, Op, OpList, Signature, SignatureParams,
 };
 use object::ObjectId;
-use proto::limits::{SIGNATURE_ANSWER_LEN_MAX, SIGNATURE_RANGE_COUNT_MAX, SIGNATURE_REQUEST_COUNT_MAX};
-use proto::{SignatureRange, SignatureRequest};
+use proto::limits::SIGNATURE_RANGE_COUNT_MAX;
 use vault::{DeltaEncoder, ExactDelta, Mode, SignatureLevel};
 
-use super::window::WindowChunk;
+use super::questions::Questions;
+use super::seams::at_seams;
+use super::window::{FileContext, WindowChunk};
 use crate::error::ClientError;
 use crate::session::Session;
 use crate::signature_cache::BasisChunk;
@@ -29,19 +31,21 @@ const TARGET_LEN_MIN: usize = 4 * 1024;
 const SMALL_BASIS_LEN: u32 = 32 * 1024;
 /// Cells of 512 bytes are asked for around literals of at least one cell. What an edit moved is looked for a little
 /// further on.
-const CELLS: Cells = Cells { block_len: BlockLen::FINE, literal_lens: 512..=u32::MAX, reach: 2 * 1024 };
+pub(super) const CELLS: Cells = Cells { block_len: BlockLen::FINE, literal_lens: 512..=u32::MAX, reach: 2 * 1024 };
 /// Cells of 64 bytes are asked for around literals that a few bytes of edit have left; for longer ones they would cost
 /// more than they save.
 const FINEST_CELLS: Cells = Cells { block_len: BlockLen::FINEST, literal_lens: 192..=1536, reach: 64 };
-/// Literals at least this long are looked for in the rest of the file.
-const LONG_LITERAL_LEN: u32 = 32 * 1024;
+/// Literals at least this long are looked for in the rest of the file: signatures of so much cost less than they bring.
+pub(super) const LONG_LITERAL_LEN: u32 = 32 * 1024;
+/// The same where the client remembers the signatures: any stretch of that length has a whole coarse block in it.
+const LONG_LITERAL_LEN_REMEMBERED: u32 = 16 * 1024;
 
 /// A level of cells, and which literals it is for.
-struct Cells {
+pub(super) struct Cells {
     block_len: BlockLen,
-    literal_lens: RangeInclusive<u32>,
+    pub(super) literal_lens: RangeInclusive<u32>,
     /// Bytes of basis looked at beyond as many as the literal has.
-    reach: u32,
+    pub(super) reach: u32,
 }
 
 /// Finds deltas; one per thread.
@@ -53,13 +57,13 @@ pub(crate) struct DeltaFinder<'s> {
 }
 
 /// One chunk on its way to becoming a delta.
-struct Job<'w> {
-    chunk: &'w WindowChunk,
+pub(super) struct Job<'w> {
+    pub(super) chunk: &'w WindowChunk,
     /// Slots of `ops`, in order.
-    bases: Vec<BasisChunk>,
+    pub(super) bases: Vec<BasisChunk>,
     /// How many of them have been matched against.
     tried: usize,
-    ops: OpList,
+    pub(super) ops: OpList,
 }
 
 impl<'s> DeltaFinder<'s> {
@@ -70,7 +74,10 @@ impl<'s> DeltaFinder<'s> {
 
     /// Whether there is anything that a delta of this chunk could stand on, and one is likely to help.
     pub(crate) fn is_worth_trying(&self, chunk: &WindowChunk) -> bool {
-        chunk.bytes.len() >= TARGET_LEN_MIN && chunk.file.is_worth_matching() && !chunk.near_bases(self.mode).is_empty()
+        let len = chunk.bytes.len();
+        len >= TARGET_LEN_MIN
+            && !chunk.near_bases(self.mode).is_empty()
+            && (chunk.is_beside_kept || chunk.file.is_worth_matching(len))
     }
 
     /// For each chunk the delta it can be sent as; `None` where it is better sent whole.
@@ -81,8 +88,10 @@ impl<'s> DeltaFinder<'s> {
             jobs.iter_mut().filter_map(|job| job.widen(self.mode).then_some(job)).collect();
         self.match_coarse(&mut widened)?;
         if self.mode == Mode::Managed {
-            self.match_cells(&mut jobs, &CELLS)?;
-            self.match_cells(&mut jobs, &FINEST_CELLS)?;
+            let seams = (0..jobs.len()).map(|index| at_seams(&jobs, index)).collect::<Vec<_>>();
+            let seams = jobs.iter_mut().zip(seams).map(|(job, seams)| job.with_slots(seams)).collect();
+            self.match_cells(&mut jobs, &CELLS, seams)?;
+            self.match_cells(&mut jobs, &FINEST_CELLS, Vec::new())?;
         }
         Ok(jobs.iter().map(|job| self.encode(job)).collect())
     }
@@ -91,23 +100,32 @@ impl<'s> DeltaFinder<'s> {
     fn match_coarse(&mut self, jobs: &mut [&mut Job<'_>]) -> Result<(), ClientError> {
         let mut signatures: Vec<Vec<(u8, Signature)>> = Vec::new();
         let mut questions = Questions::default();
+        let file = file_of_all(jobs);
+        // Held while the server answers: another thread with chunks of the same file most likely wants the same.
+        let mut answered = file.as_ref().map(|file| file.answered.lock().expect("nobody panics with it"));
         for (index, job) in jobs.iter_mut().enumerate() {
-            let mut remembered = Vec::new();
+            let mut known = Vec::new();
             for slot in job.tried..job.bases.len() {
                 let basis = job.bases[slot];
+                let params = coarse_params(self.mode, basis);
                 let slot = u8::try_from(slot).expect("at most 36 bases");
-                if let Some(signature) = self.remembered(job.chunk, basis) {
-                    remembered.push((slot, signature));
+                let earlier = || answered.as_ref()?.get(&basis.id, params);
+                if let Some(signature) = self.remembered(job.chunk, basis).or_else(earlier) {
+                    known.push((slot, signature));
                 } else if self.mode == Mode::Managed {
-                    questions.add(index, slot, basis, coarse_params(self.mode, basis), &[0..basis.len]);
+                    questions.add(index, slot, basis, params, &[0..basis.len]);
                 }
             }
             job.tried = job.bases.len();
-            signatures.push(remembered);
+            signatures.push(known);
         }
         for (index, slot, signature) in questions.ask(self.session)? {
+            if let Some(answered) = &mut answered {
+                answered.keep(jobs[index].bases[usize::from(slot)].id, &signature);
+            }
             signatures[index].push((slot, signature));
         }
+        drop(answered);
         for (job, mut signatures) in jobs.iter_mut().zip(signatures) {
             signatures.sort_unstable_by_key(|(slot, _)| *slot);
             self.refine(job, &signatures);
@@ -115,11 +133,18 @@ impl<'s> DeltaFinder<'s> {
         Ok(())
     }
 
-    /// Matches what is still literal against cells of the bases around it.
-    fn match_cells(&mut self, jobs: &mut [Job<'_>], cells: &Cells) -> Result<(), ClientError> {
+    /// Matches what is still literal against cells of the bases around it, and against those of `further` ranges, for
+    /// each job its own.
+    fn match_cells(
+        &mut self,
+        jobs: &mut [Job<'_>],
+        cells: &Cells,
+        further: Vec<Vec<BasisRange>>,
+    ) -> Result<(), ClientError> {
         let mut questions = Questions::default();
-        for (index, job) in jobs.iter().enumerate() {
-            for (slot, ranges) in job.wanted(cells) {
+        let further = further.into_iter().chain(std::iter::repeat_with(Vec::new));
+        for (index, (job, further)) in jobs.iter().zip(further).enumerate() {
+            for (slot, ranges) in job.wanted(cells, further) {
                 let basis = job.bases[usize::from(slot)];
                 let params = self.mode.params(SignatureLevel::Cells(cells.block_len), basis.offset);
                 questions.add(index, slot, basis, params, &ranges);
@@ -178,20 +203,21 @@ impl<'w> Job<'w> {
         Self { chunk, bases: chunk.near_bases(mode), tried: 0, ops: OpList::all_literal(len) }
     }
 
-    /// Which ranges of which slots are worth looking at in cells, in order.
-    fn wanted(&self, cells: &Cells) -> Vec<(u8, Vec<Range<u32>>)> {
-        if self.ops.copied_lens().is_empty() {
-            // Nothing in common so far: cells of everything would cost more than they find.
-            return Vec::new();
+    /// Which ranges of which slots are worth looking at in cells, in order, those `further` ones included.
+    fn wanted(&self, cells: &Cells, further: Vec<BasisRange>) -> Vec<(u8, Vec<Range<u32>>)> {
+        let mut wanted = further;
+        // With nothing in common so far, cells of everything would cost more than they find.
+        if !self.ops.copied_lens().is_empty() {
+            let lens: Vec<u32> = self.bases.iter().map(|basis| basis.len).collect();
+            let rules = GapRules { literal_len_min: *cells.literal_lens.start(), reach: cells.reach };
+            let gaps = self.ops.gaps(&lens, rules);
+            let fitting = gaps.filter(|gap| gap.target.end - gap.target.start <= *cells.literal_lens.end());
+            wanted.extend(fitting.flat_map(|gap| gap.wanted.into_iter().flatten()));
         }
-        let lens: Vec<u32> = self.bases.iter().map(|basis| basis.len).collect();
-        let rules = GapRules { literal_len_min: *cells.literal_lens.start(), reach: cells.reach };
-        let gaps = self.ops.gaps(&lens, rules);
-        let fitting = gaps.filter(|gap| gap.target.end - gap.target.start <= *cells.literal_lens.end());
-        let mut wanted: Vec<BasisRange> = fitting.flat_map(|gap| gap.wanted.into_iter().flatten()).collect();
         // A basis whose coarse blocks were as short already has nothing more to tell.
         wanted.retain(|range| {
-            self.bases[usize::from(range.slot)].len > SMALL_BASIS_LEN
+            usize::from(range.slot) >= self.tried
+                || self.bases[usize::from(range.slot)].len > SMALL_BASIS_LEN
                 || cells.block_len.bytes() < BlockLen::FINE.bytes()
         });
         wanted.sort_unstable_by_key(|range| (range.slot, range.range.start));
@@ -211,10 +237,28 @@ impl<'w> Job<'w> {
         slots
     }
 
+    /// The slots of some ranges of bases, which become bases of this chunk where they are not yet.
+    fn with_slots(&mut self, ranges: Vec<(BasisChunk, Range<u32>)>) -> Vec<BasisRange> {
+        let mut slots = Vec::new();
+        for (basis, range) in ranges {
+            let known = self.bases.iter().position(|known| known.id == basis.id);
+            let index = known.unwrap_or(self.bases.len());
+            if index < usize::from(BASIS_COUNT_MAX) && !range.is_empty() {
+                if known.is_none() {
+                    self.bases.push(basis);
+                }
+                slots.push(BasisRange { slot: u8::try_from(index).expect("at most 36 bases"), range });
+            }
+        }
+        slots
+    }
+
     /// Adds bases from elsewhere in the file when long literals are left; whether there are any.
     fn widen(&mut self, mode: Mode) -> bool {
         let before = self.bases.len();
-        let is_long = |op: &Op| matches!(op, Op::Literal { len } if *len >= LONG_LITERAL_LEN);
+        let is_remembered = self.chunk.file.remembered.is_some();
+        let len_min = if is_remembered { LONG_LITERAL_LEN_REMEMBERED } else { LONG_LITERAL_LEN };
+        let is_long = |op: &Op| matches!(op, Op::Literal { len } if *len >= len_min);
         if self.ops.ops().iter().any(is_long) {
             let room = usize::from(BASIS_COUNT_MAX) - before;
             let mut further = self.chunk.further_bases(mode);
@@ -225,83 +269,14 @@ impl<'w> Job<'w> {
     }
 }
 
+/// The file that all chunks are of, if they are of one.
+fn file_of_all(jobs: &[&mut Job<'_>]) -> Option<Arc<FileContext>> {
+    let file = &jobs.first()?.chunk.file;
+    jobs.iter().all(|job| Arc::ptr_eq(&job.chunk.file, file)).then(|| Arc::clone(file))
+}
+
 /// Level for a whole basis that is not remembered.
 fn coarse_params(mode: Mode, basis: BasisChunk) -> SignatureParams {
     let block_len = if basis.len <= SMALL_BASIS_LEN { BlockLen::FINE } else { BlockLen::COARSE };
     mode.params(SignatureLevel::Coarse(block_len), basis.offset)
-}
-
-/// Signatures to be asked for; equal ones are asked for once.
-#[derive(Default)]
-struct Questions {
-    requests: Vec<SignatureRequest>,
-    shapes: Vec<Shape>,
-    /// Who wants which: job, slot, request.
-    wanted: Vec<(usize, u8, usize)>,
-    whole: HashMap<(ObjectId, u32), usize>,
-}
-
-/// What a request's answer is read with.
-struct Shape {
-    ranges: Vec<Range<u32>>,
-    params: SignatureParams,
-    basis_len: u32,
-}
-
-impl Questions {
-    fn add(&mut self, job: usize, slot: u8, basis: BasisChunk, params: SignatureParams, ranges: &[Range<u32>]) {
-        let is_whole = ranges == [0..basis.len];
-        let known = self.whole.get(&(basis.id, params.phase())).copied().filter(|_| is_whole);
-        let request = match known {
-            Some(request) => request,
-            None => {
-                let Some(request) = request(basis.id, params, ranges) else {
-                    return;
-                };
-                self.requests.push(request);
-                self.shapes.push(Shape { ranges: ranges.to_vec(), params, basis_len: basis.len });
-                let index = self.requests.len() - 1;
-                if is_whole {
-                    self.whole.insert((basis.id, params.phase()), index);
-                }
-                index
-            }
-        };
-        self.wanted.push((job, slot, request));
-    }
-
-    /// Asks all; signatures that the server does not have, or that are not what was asked for, are left out.
-    fn ask(self, session: &Session) -> Result<Vec<(usize, u8, Signature)>, ClientError> {
-        let mut answers: Vec<Bytes> = Vec::with_capacity(self.requests.len());
-        let mut rest = self.requests;
-        while !rest.is_empty() {
-            let mut answer_len = 0;
-            let count = rest
-                .iter()
-                .take(SIGNATURE_REQUEST_COUNT_MAX)
-                .take_while(|request| {
-                    answer_len += request.answer_len_max();
-                    answer_len <= SIGNATURE_ANSWER_LEN_MAX
-                })
-                .count();
-            let later = rest.split_off(count.max(1));
-            answers.extend(session.signatures(rest)?);
-            rest = later;
-        }
-        let decode = |(job, slot, request): &(usize, u8, usize)| {
-            let Shape { ranges, params, basis_len } = &self.shapes[*request];
-            let bytes = answers.get(*request).filter(|bytes| !bytes.is_empty())?;
-            let signature = Signature::decode_cells(bytes, ranges, *params, *basis_len, &Limits::default()).ok()?;
-            Some((*job, *slot, signature))
-        };
-        Ok(self.wanted.iter().filter_map(decode).collect())
-    }
-}
-
-fn request(basis: ObjectId, params: SignatureParams, ranges: &[Range<u32>]) -> Option<SignatureRequest> {
-    let ranges: Option<Vec<SignatureRange>> =
-        ranges.iter().map(|range| SignatureRange::new(range.start, range.end - range.start)).collect();
-    let block_len_log2 = u8::try_from(params.block_len().bytes().trailing_zeros()).ok()?;
-    let strong_len = u8::try_from(params.strong().hash_len()).ok()?;
-    SignatureRequest::new(basis, block_len_log2, strong_len, params.phase(), ranges?).ok()
 }

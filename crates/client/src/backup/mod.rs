@@ -9,15 +9,19 @@
 
 mod assemble;
 mod bases;
+mod buffers;
 mod excludes;
 mod items;
 mod matching;
 mod memory;
+mod outlook;
 mod plan;
 mod problem;
+mod questions;
 mod read;
 mod roots;
 mod sealing;
+mod seams;
 mod shared;
 mod upload;
 mod window;
@@ -26,6 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crossbeam_channel::TryRecvError;
 use object::ObjectId;
 use proto::{ChainName, Committed, FailCode, IdempotencyKey, Parent};
 use vault::{Reader, Snapshot, Timestamp};
@@ -36,6 +41,7 @@ use crate::error::ClientError;
 use crate::monitor::{Event, FileProblem, Monitor, Progress};
 use crate::passphrase::Passphrase;
 use crate::random::random;
+use crate::rounds::{Trust, in_rounds};
 use crate::session::Session;
 use crate::signature_cache::SignatureCache;
 use crate::stat_cache::{CacheKey, StatCache, StatCacheWriter};
@@ -44,7 +50,8 @@ use self::assemble::{Assembled, Assembler};
 use self::excludes::Excludes;
 use self::items::Batch;
 pub(crate) use self::items::{FileJob, FileOutcome};
-use self::plan::{Before, Planner};
+use self::outlook::{Outlook, survey};
+use self::plan::{Before, ITEMS_AT_ONCE, Planner};
 pub(crate) use self::problem::problem;
 use self::read::{FileReader, ReadJob};
 use self::roots::Roots;
@@ -79,6 +86,8 @@ pub struct BackupJob {
     pub host: String,
     /// For the snapshot: who runs the backup.
     pub user: String,
+    /// Every so many backups of a chain all files are read, whatever their stamps say: 1 for this one, 0 for never.
+    pub reread_every: u32,
     /// How long to go without a server: attempts in a row that brought nothing, and the waits between them.
     pub max_wait: Duration,
 }
@@ -102,6 +111,8 @@ pub struct BackupReport {
     pub bytes: u64,
     /// Bytes that were read from files.
     pub bytes_read: u64,
+    /// Every file was read: no stamp of an earlier backup was relied on.
+    pub is_full_read: bool,
     /// Bytes of all connections, but for those of TLS and TCP themselves.
     pub traffic: Traffic,
     /// The same as TCP counts them.
@@ -192,67 +203,115 @@ fn attempt(
             Err(error) => return Err(error),
         }
     }
-    let now = now();
     let (roots, resolved) = Roots::new(&job.paths, &job.current_dir)?;
     let excludes = Excludes::new(&job.excludes)?;
-    let before = before(session, cache, begun.parent)?;
-    let next_cache = StatCacheWriter::create(&folders.cache, &key, before.cache(), random()).ok();
-    let signatures = SignatureCache::new(&folders.cache, session.vault(), &job.chain);
-    let shared = Shared::new(session, monitor);
-    monitor.event(Event::Stage("scanning"));
-    let assembled = run_stages(&shared, &roots, &excludes, &before, next_cache, &signatures, now)?;
-    monitor.event(Event::Stage("committing"));
-    let snapshot = Snapshot {
-        tree: assembled.tree,
-        started: now,
-        finished: self::now(),
-        host: job.host.clone(),
-        user: job.user.clone(),
-        software: format!("backup-client {}", env!("CARGO_PKG_VERSION")),
-        roots: resolved,
-        excludes: job.excludes.clone(),
-        files: assembled.counts.files,
-        directories: assembled.counts.directories,
-        others: assembled.counts.others,
-        bytes: assembled.counts.bytes,
-        problems: shared.problem_count(),
-        parent: begun.parent.map(|parent| parent.snapshot),
-        unknown: Vec::new(),
-    };
-    let object = snapshot.encode(session.keys());
-    let id = object.id;
-    let mut uploader = Uploader::new(&shared);
-    uploader.metadata(&[object])?;
-    let report = BackupReport {
-        snapshot: id,
-        seq: 0,
-        server_time_ms: 0,
-        files: assembled.counts.files,
-        directories: assembled.counts.directories,
-        others: assembled.counts.others,
-        bytes: assembled.counts.bytes,
-        bytes_read: Progress::get(&monitor.progress().bytes_read),
-        traffic: Traffic::default(),
-        wire_traffic: Traffic::default(),
-        bytes_stored: 0,
-        objects_stored: 0,
-        delta_objects: 0,
-        problems: shared.take_problems(),
-    };
-    let pending = Pending { key: IdempotencyKey::from_bytes(random()), snapshot: id, report, cache: assembled.cache };
-    loop {
-        match session.commit(pending.key, id) {
-            Ok(committed) => {
-                signatures.evict();
-                return finish(pending, &committed);
+    let run = Run { session, folders, job, monitor, key, roots, resolved, excludes, parent: begun.parent };
+    let is_due = cache.as_ref().is_some_and(|cache| is_due(cache.runs(), job.reread_every));
+    monitor.event(Event::Stage(if is_due { "reading every file again" } else { "scanning" }));
+    in_rounds(monitor, |trust| {
+        let before = match trust {
+            Trust::Earlier => before(session, cache.clone().filter(|_| !is_due), begun.parent)?,
+            Trust::Nothing => Before::Nothing,
+        };
+        run.go_through(&before, unanswered)
+    })
+}
+
+/// A backup over one connection.
+struct Run<'r> {
+    session: &'r Session,
+    folders: &'r Folders,
+    job: &'r BackupJob,
+    monitor: &'r dyn Monitor,
+    key: CacheKey,
+    roots: Roots,
+    resolved: Vec<Vec<u8>>,
+    excludes: Excludes,
+    parent: Option<Parent>,
+}
+
+impl Run<'_> {
+    /// Goes through the files once, and commits. What `before` has is taken for held by the server.
+    fn go_through(&self, before: &Before, unanswered: &mut Option<Pending>) -> Result<BackupReport, ClientError> {
+        let Self { session, job, monitor, .. } = *self;
+        let now = now();
+        let next_cache = StatCacheWriter::create(&self.folders.cache, &self.key, before.cache(), random()).ok();
+        let signatures = SignatureCache::new(&self.folders.cache, session.vault(), &job.chain);
+        let shared = Shared::new(session, monitor);
+        let assembled = std::thread::scope(|scope| {
+            // Dropped at the end, which both hear.
+            let (running, end) = crossbeam_channel::bounded::<()>(0);
+            let (count, counted) = crossbeam_channel::bounded(1);
+            if matches!(before, Before::Nothing) && self.parent.is_none() {
+                let (end, shared) = (end.clone(), &shared);
+                scope.spawn(move || {
+                    let is_wanted = || !shared.has_failed() && end.try_recv() == Err(TryRecvError::Empty);
+                    survey(&self.resolved, &self.excludes, &is_wanted).map(|extent| count.send(extent))
+                });
             }
-            Err(error) => {
-                let refused = shared.take_refused();
-                if refused.is_empty() || error.is_transient() {
-                    *unanswered = error.is_transient().then_some(pending);
-                    return Err(error);
+            let outlook = Outlook::new(&shared);
+            scope.spawn(move || outlook.run(&end, &counted));
+            let assembled = run_stages(&shared, &self.roots, &self.excludes, before, next_cache, &signatures, now);
+            drop(running);
+            assembled
+        })?;
+        monitor.event(Event::Stage("committing"));
+        let snapshot = Snapshot {
+            tree: assembled.tree,
+            started: now,
+            finished: self::now(),
+            host: job.host.clone(),
+            user: job.user.clone(),
+            software: format!("backup-client {}", env!("CARGO_PKG_VERSION")),
+            roots: self.resolved.clone(),
+            excludes: job.excludes.clone(),
+            files: assembled.counts.files,
+            directories: assembled.counts.directories,
+            others: assembled.counts.others,
+            bytes: assembled.counts.bytes,
+            problems: shared.problem_count(),
+            parent: self.parent.map(|parent| parent.snapshot),
+            device: session.device().as_bytes().to_vec(),
+            chain: job.chain.clone(),
+            unknown: Vec::new(),
+        };
+        let object = snapshot.encode(session.keys());
+        let id = object.id;
+        let mut uploader = Uploader::new(&shared);
+        uploader.metadata(&[object])?;
+        let report = BackupReport {
+            snapshot: id,
+            seq: 0,
+            server_time_ms: 0,
+            files: assembled.counts.files,
+            directories: assembled.counts.directories,
+            others: assembled.counts.others,
+            bytes: assembled.counts.bytes,
+            bytes_read: Progress::get(&monitor.progress().bytes_read),
+            is_full_read: before.cache().is_none(),
+            traffic: Traffic::default(),
+            wire_traffic: Traffic::default(),
+            bytes_stored: 0,
+            objects_stored: 0,
+            delta_objects: 0,
+            problems: shared.take_problems(),
+        };
+        let pending =
+            Pending { key: IdempotencyKey::from_bytes(random()), snapshot: id, report, cache: assembled.cache };
+        loop {
+            match session.commit(pending.key, id) {
+                Ok(committed) => {
+                    signatures.evict();
+                    return finish(pending, &committed);
                 }
-                uploader.put_refused(refused, &signatures)?;
+                Err(error) => {
+                    let refused = shared.take_refused();
+                    if refused.is_empty() || error.is_transient() {
+                        *unanswered = error.is_transient().then_some(pending);
+                        return Err(error);
+                    }
+                    uploader.put_refused(refused, &signatures)?;
+                }
             }
         }
     }
@@ -271,6 +330,11 @@ fn finish(pending: Pending, committed: &Committed) -> Result<BackupReport, Clien
         delta_objects: committed.delta_objects,
         ..pending.report
     })
+}
+
+/// Whether stamps are to be distrusted, `runs` backups after all files were read: a file may change behind its stamp's back.
+fn is_due(runs: u32, reread_every: u32) -> bool {
+    reread_every > 0 && runs >= reread_every - 1
 }
 
 /// What to compare with: the cache if it belongs to the parent snapshot, else the parent's trees on the server.
@@ -348,7 +412,7 @@ fn run_stages(
     signatures: &SignatureCache,
     started: Timestamp,
 ) -> Result<Assembled, ClientError> {
-    let (items_in, items) = crossbeam_channel::bounded(ITEMS_AHEAD);
+    let (items_in, items) = crossbeam_channel::bounded(ITEMS_AHEAD / ITEMS_AT_ONCE);
     let (jobs_in, jobs) = crossbeam_channel::bounded(JOBS_AHEAD);
     let (windows_in, windows) = crossbeam_channel::bounded::<Window>(WINDOWS_AHEAD);
     let outbox = Outbox::new(windows_in);
@@ -393,7 +457,32 @@ impl Before {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "it is the place where the wall is asked")]
 fn now() -> Timestamp {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp { secs: since_1970.as_secs().cast_signed(), nanos: since_1970.subsec_nanos() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_nth_backup_reads_all_files() {
+        // The backup that reads all files leaves 0 runs, the next 1, and so on.
+        let full_reads = |every: u32| -> Vec<u32> {
+            let mut runs = None;
+            (1..=9)
+                .filter(|_| {
+                    let is_full = runs.is_none_or(|runs| is_due(runs, every));
+                    runs = Some(if is_full { 0 } else { runs.unwrap_or_default() + 1 });
+                    is_full
+                })
+                .collect()
+        };
+        assert_eq!(full_reads(4), [1, 5, 9]);
+        assert_eq!(full_reads(2), [1, 3, 5, 7, 9]);
+        assert_eq!(full_reads(1), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(full_reads(0), [1], "never again");
+    }
 }

@@ -31,8 +31,8 @@ const DIRECTORIES_HELD: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 const BATCH_FILES: usize = 256;
 const BATCH_BYTES: u64 = 4 << 20;
 const BATCH_DIRECTORIES: usize = 32;
-/// Times have a granularity, so a change within so many seconds of a look may not show.
-const RACY_SECS: i64 = 2;
+/// Items handed on at once: whoever takes them is woken for each handful.
+pub(crate) const ITEMS_AT_ONCE: usize = 128;
 /// Opened objects of the parent's trees that are kept.
 const PARENT_RECENT_BYTES: usize = 16 << 20;
 
@@ -53,9 +53,11 @@ pub(crate) struct Planner<'s> {
     describer: Describer,
     cache: Option<Arc<StatCache>>,
     parent: Option<Reader<&'s Session>>,
-    /// Times from here on are too young to be trusted next time.
-    racy_from: Timestamp,
-    items: Sender<Item>,
+    /// When the backup began.
+    started: Timestamp,
+    items: Sender<Vec<Item>>,
+    /// Those that are not handed on yet.
+    gathered: Vec<Item>,
     jobs: Sender<ReadJob>,
     batch: PendingBatch,
     /// The path of the directory that is walked.
@@ -97,7 +99,7 @@ impl<'s> Planner<'s> {
         excludes: &'s Excludes,
         before: &Before,
         started: Timestamp,
-        items: Sender<Item>,
+        items: Sender<Vec<Item>>,
         jobs: Sender<ReadJob>,
     ) -> Self {
         let parent = matches!(before, Before::Tree(_))
@@ -112,8 +114,9 @@ impl<'s> Planner<'s> {
             describer: Describer::new(Arc::new(OwnerNames::read())),
             cache,
             parent,
-            racy_from: Timestamp { secs: started.secs - RACY_SECS, ..started },
+            started,
             items,
+            gathered: Vec::with_capacity(ITEMS_AT_ONCE),
             jobs,
             batch: PendingBatch::default(),
             path: Vec::new(),
@@ -148,6 +151,7 @@ impl<'s> Planner<'s> {
                 levels.push(level);
             }
         }
+        self.flush_items()?;
         self.flush_batch()
     }
 
@@ -236,8 +240,8 @@ impl<'s> Planner<'s> {
         }
         Progress::add(&self.shared.progress().entries, 1);
         let stamp = stamp_of(&stat);
-        let unchanged = cached.as_ref().is_some_and(|cached| cached.stamp == stamp && !cached.is_racy);
-        let is_racy = stat.mtime >= self.racy_from || stat.ctime >= self.racy_from;
+        let unchanged = cached.as_ref().is_some_and(|cached| cached.stands_for(&stamp));
+        let is_racy = stamp.is_racy(self.started);
         match stat.kind {
             FileKind::Directory => {
                 return self.descend(level, directory, checked, lead, cached, previous, unchanged, stamp, is_racy);
@@ -344,14 +348,21 @@ impl<'s> Planner<'s> {
         self.jobs.send(ReadJob::new(batch, pending.files)).map_err(|_| ClientError::Stopped)
     }
 
-    /// Emits an item. Before it waits for room, the pending batch must go out: whoever makes room may wait for it.
+    /// Emits an item.
     fn item(&mut self, item: Item) -> Result<(), ClientError> {
-        match self.items.try_send(item) {
+        self.gathered.push(item);
+        if self.gathered.len() == ITEMS_AT_ONCE { self.flush_items() } else { Ok(()) }
+    }
+
+    /// Hands the items on. Before this waits for room, the pending batch must go out: whoever makes room may wait for it.
+    fn flush_items(&mut self) -> Result<(), ClientError> {
+        let items = std::mem::replace(&mut self.gathered, Vec::with_capacity(ITEMS_AT_ONCE));
+        match self.items.try_send(items) {
             Ok(()) => Ok(()),
             Err(TrySendError::Disconnected(_)) => Err(ClientError::Stopped),
-            Err(TrySendError::Full(item)) => {
+            Err(TrySendError::Full(items)) => {
                 self.flush_batch()?;
-                self.items.send(item).map_err(|_| ClientError::Stopped)
+                self.items.send(items).map_err(|_| ClientError::Stopped)
             }
         }
     }

@@ -3,17 +3,18 @@
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use host_fs::{Describer, HostError, Name, OwnerNames, Segment, SegmentKind, SourceFile};
 use object::ObjectId;
 use vault::{CHUNK_LEN_MAX, Content, Keys, ListBuilder, Metadata, Mode, Piece, PieceCursor, PlainObject, Reader};
 
 use super::bases::Bases;
+use super::buffers::Buffer;
 use super::items::{Batch, FileJob, FileOutcome};
 use super::memory::{Fate, remember};
 use super::problem::problem;
-use super::shared::Shared;
+use super::shared::{Shared, WINDOW_LEN};
 use super::window::{FileContext, Outbox, Window, WindowChunk};
 use crate::budget::Share;
 use crate::error::ClientError;
@@ -23,8 +24,8 @@ use crate::signature_cache::{BasisChunk, FileMemoryWriter, RememberedFile, Signa
 
 /// Files longer than this are read on their own, window by window.
 pub(crate) const READ_ALONE_LEN: u64 = 1 << 20;
-/// Bytes of a large file that are read and cut at once: room for two of the longest chunks.
-const WINDOW_LEN: usize = 2 * CHUNK_LEN_MAX;
+/// Before the end of the data is in sight, fewer bytes than this are not cut: few chunks are longer.
+const CUT_LEN_MIN: usize = CHUNK_LEN_MAX / 2;
 /// Times a file that changes is read, before it is taken as it is.
 const ATTEMPTS: u32 = 3;
 /// Lists are sent on when so many pages are ready.
@@ -120,10 +121,9 @@ impl<'s> FileReader<'s> {
         let bytes: u64 = job.files.iter().map(|file| file.stat.size).sum();
         let share = self.take_share(usize::try_from(bytes).unwrap_or(usize::MAX))?;
         let mut gathered = Gathered { chunks: Vec::new(), share: Some(share) };
-        for (index, file) in job.files.iter().enumerate() {
-            let outcome = self.read(file, &mut gathered)?;
-            job.batch.fill(index, outcome);
-        }
+        let outcomes: Result<Vec<FileOutcome>, ClientError> =
+            job.files.iter().map(|file| self.read(file, &mut gathered)).collect();
+        job.batch.fill(outcomes?);
         gathered.send(&self.outbox)?;
         self.send_pages()
     }
@@ -133,7 +133,7 @@ impl<'s> FileReader<'s> {
         let outcome = self.read(file, &mut gathered)?;
         gathered.send(&self.outbox)?;
         self.send_pages()?;
-        batch.fill(0, outcome);
+        batch.fill(vec![outcome]);
         Ok(())
     }
 
@@ -299,7 +299,7 @@ impl Cutting<'_, '_> {
     /// Cuts the bytes from `start` to `end`; fewer are there when the file got shorter meanwhile.
     fn data(&mut self, start: u64, end: u64) -> Result<(), ReadFailure> {
         let is_windowed = self.file.stat().size > READ_ALONE_LEN;
-        let mut buffer = BytesMut::new();
+        let mut rest = Bytes::new();
         let mut position = start;
         let mut is_at_end = false;
         while !is_at_end {
@@ -307,8 +307,8 @@ impl Cutting<'_, '_> {
                 let share = self.shared.read_ahead.take(WINDOW_LEN).map_err(|_| ClientError::Stopped)?;
                 self.gathered.share = Some(share);
             }
-            is_at_end = self.fill(&mut buffer, position, end)?;
-            position = self.cut(&mut buffer, position, is_at_end);
+            (rest, is_at_end) = self.read_on(&rest, position, end)?;
+            position = self.cut(&mut rest, position, is_at_end);
             if is_windowed {
                 self.end_window()?;
             }
@@ -328,37 +328,37 @@ impl Cutting<'_, '_> {
         Ok(())
     }
 
-    /// Reads on after what is in the buffer, which begins at `position`; whether that was the end.
-    fn fill(&self, buffer: &mut BytesMut, position: u64, end: u64) -> Result<bool, ReadFailure> {
-        let filled = buffer.len();
+    /// `rest`, which begins at `position`, and what comes after it in the file, as much as a window holds; whether that
+    /// was the end.
+    fn read_on(&self, rest: &Bytes, position: u64, end: u64) -> Result<(Bytes, bool), ReadFailure> {
+        let filled = rest.len();
         let from = position + filled as u64;
         let left = usize::try_from(end - from).unwrap_or(usize::MAX);
         let wanted = left.min(WINDOW_LEN - filled);
-        buffer.resize(filled + wanted, 0);
-        let read = self.file.read_at(from, &mut buffer[filled..])?;
-        buffer.truncate(filled + read);
+        let mut buffer = self.shared.buffers.take(filled + wanted);
+        buffer[..filled].copy_from_slice(rest);
+        let read = self.file.read_at(from, &mut buffer[filled..filled + wanted])?;
         Progress::add(&self.shared.progress().bytes_read, read as u64);
-        Ok(read == left || read < wanted)
+        Ok((Buffer::into_bytes(buffer, filled + read), read == left || read < wanted))
     }
 
-    /// Takes whole chunks off the buffer; without the end in sight, a chunk that could still grow stays. Where the rest
-    /// begins.
-    fn cut(&mut self, buffer: &mut BytesMut, mut position: u64, is_at_end: bool) -> u64 {
+    /// Takes whole chunks off `bytes`, which begin at `position`; without the end in sight, a chunk that could still grow
+    /// stays. Where the rest begins.
+    fn cut(&mut self, bytes: &mut Bytes, mut position: u64, is_at_end: bool) -> u64 {
         let keys = Arc::clone(self.shared.keys());
-        while buffer.len() >= CHUNK_LEN_MAX || is_at_end && !buffer.is_empty() {
-            let (len, id) = self.next_chunk(&keys, buffer, is_at_end);
-            let bytes = buffer.split_to(len);
+        while let Some((len, id)) = self.next_chunk(&keys, bytes, is_at_end) {
+            let bytes = bytes.split_to(len);
             let run = &mut self.gathered.chunks[self.run_start..];
             if self.bases.anchor(&id, position, run) {
                 self.run_start = self.gathered.chunks.len();
+                // It is the file it was: what was new before this said nothing about what comes.
+                self.context.kept();
                 let len = u32::try_from(len).expect("chunks are at most 4 MiB");
                 let chunk = BasisChunk { id, len, offset: position };
                 remember(self.shared.session, &self.context, chunk, &bytes, &Fate::Held);
             } else {
                 let file = Arc::clone(&self.context);
-                let (bases, far_bases) = (Vec::new(), Vec::new());
-                let bytes = bytes.freeze();
-                self.gathered.chunks.push(WindowChunk { id, bytes, offset: position, file, bases, far_bases });
+                self.gathered.chunks.push(WindowChunk::new(id, bytes, position, file));
             }
             self.push(Piece::Chunk { len: len as u64, id });
             position += len as u64;
@@ -366,15 +366,20 @@ impl Cutting<'_, '_> {
         position
     }
 
-    fn next_chunk(&self, keys: &Keys, buffer: &[u8], is_at_end: bool) -> (usize, ObjectId) {
-        // The cutter begins anew at every cut, so where the last version's next chunk stands it would cut there too.
-        if let Some((len, id)) = self.bases.expected(buffer.len(), is_at_end)
-            && keys.chunk_id(&buffer[..len]) == id
-        {
-            return (len, id);
+    /// The first chunk of `bytes`; `None` when it takes more of them to tell, or when there are none.
+    fn next_chunk(&self, keys: &Keys, bytes: &[u8], is_at_end: bool) -> Option<(usize, ObjectId)> {
+        if bytes.is_empty() || bytes.len() < CUT_LEN_MIN && !is_at_end {
+            return None;
         }
-        let len = keys.cutter().cut(buffer);
-        (len, keys.chunk_id(&buffer[..len]))
+        // The cutter begins anew at every cut, so where the last version's next chunk stands it would cut there too.
+        if let Some((len, id)) = self.bases.expected(bytes.len(), is_at_end)
+            && keys.chunk_id(&bytes[..len]) == id
+        {
+            return Some((len, id));
+        }
+        let len = keys.cutter().cut(bytes);
+        let is_whole = len < bytes.len() || is_at_end || len == CHUNK_LEN_MAX;
+        is_whole.then(|| (len, keys.chunk_id(&bytes[..len])))
     }
 
     fn push(&mut self, piece: Piece) {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use object::ObjectId;
-use vault::Keys;
+use vault::{CHUNK_LEN_MAX, Keys};
 
+use super::buffers::Buffers;
 use crate::budget::Budget;
 use crate::error::ClientError;
 use crate::monitor::{Event, FileProblem, Monitor, Progress};
@@ -16,6 +17,8 @@ use crate::session::Session;
 
 /// Plaintext of chunks that were read and not yet sent.
 const READ_AHEAD_BYTES: usize = 48 << 20;
+/// Bytes of a large file that are read and cut at once: room for two of the longest chunks.
+pub(crate) const WINDOW_LEN: usize = 2 * CHUNK_LEN_MAX;
 /// Ids remembered so as not to ask twice; 16 bytes each.
 const SEEN_IDS_MAX: usize = 1 << 20;
 
@@ -23,6 +26,7 @@ pub(crate) struct Shared<'s> {
     pub(crate) session: &'s Session,
     pub(crate) monitor: &'s dyn Monitor,
     pub(crate) read_ahead: Arc<Budget>,
+    pub(crate) buffers: Arc<Buffers>,
     failure: Mutex<Option<ClientError>>,
     problems: Mutex<Vec<FileProblem>>,
     seen: Mutex<HashSet<u128>>,
@@ -52,6 +56,7 @@ impl<'s> Shared<'s> {
             session,
             monitor,
             read_ahead: Budget::new(READ_AHEAD_BYTES),
+            buffers: Buffers::new(WINDOW_LEN),
             failure: Mutex::default(),
             problems: Mutex::default(),
             seen: Mutex::default(),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use object::{Kind, ObjectId, SealedRecord};
-use vault::{ExactDelta, Mode, PlainObject};
+use vault::{ExactDelta, Mode, PlainObject, is_worth_its_bases};
 
 use super::matching::DeltaFinder;
 use super::memory::{Fate, remember, remember_supplement};
@@ -19,13 +19,10 @@ use crate::monitor::Progress;
 use crate::signature_cache::{BasisChunk, Form, SignatureCache};
 
 /// Objects up to this length are sealed together with their neighbours.
-const GROUPED_LEN_MAX: usize = 128 * 1024;
+const GROUPED_LEN_MAX: usize = 192 * 1024;
 /// A group is closed when it holds this much.
-const GROUP_LEN: usize = 512 * 1024;
+const GROUP_LEN: usize = 2 << 20;
 const GROUP_COUNT_MAX: usize = 256;
-/// In a sealed vault a delta is worth its dependence on other chunks when it takes at most half of what the chunk takes
-/// whole.
-const WORTH_DIVISOR: usize = 2;
 /// A delta below this part of the chunk's length is worth it, however well the chunk compresses.
 const SURELY_WORTH_DIVISOR: usize = 8;
 
@@ -74,7 +71,7 @@ impl<'s> Uploader<'s> {
         let deltas = self.finder.find(&matchable)?;
         let mut found = Vec::new();
         for (chunk, delta) in matchable.into_iter().zip(deltas) {
-            chunk.file.matched(delta.is_some());
+            chunk.file.matched(chunk.bytes.len(), delta.is_some());
             match delta {
                 Some(delta) => found.push((chunk, delta)),
                 None => whole.push(chunk),
@@ -156,7 +153,7 @@ impl<'s> Uploader<'s> {
             stored_len += self.producer.whole(std::slice::from_ref(supplement))?.bytes().len();
         }
         let whole_len = self.producer.whole(&[plain(chunk)])?.bytes().len();
-        Ok(stored_len * WORTH_DIVISOR <= whole_len)
+        Ok(is_worth_its_bases(stored_len, whole_len))
     }
 
     /// Seals objects, small ones together with their neighbours, and sends them.
@@ -200,6 +197,7 @@ impl<'s> Uploader<'s> {
             if self.shared.session.mode() == Mode::Sealed {
                 signatures.forget(path.as_os_str().as_bytes());
             }
+            // Bounded: a chunk that was read before.
             let mut bytes = vec![0; len];
             let read = File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, offset));
             if read.is_err() || self.shared.keys().chunk_id(&bytes) != id {

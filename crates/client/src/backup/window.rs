@@ -1,11 +1,12 @@
 //! [`Window`]: chunks that were read and cut, on their way to the server.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use bytes::Bytes;
-use delta_core::BASIS_COUNT_MAX;
+use delta_core::{BASIS_COUNT_MAX, Signature, SignatureParams};
 use object::ObjectId;
 use vault::{Content, Mode, PlainObject};
 
@@ -15,11 +16,18 @@ use crate::signature_cache::{BasisChunk, FileMemoryWriter, RememberedFile};
 
 use super::bases::FAR_MAX;
 
-/// After so many chunks in a row that no delta helped, a file's further chunks are sent whole: it is compressed,
+/// After so many chunks in a row that no delta helped, most of a file's further chunks are sent whole: it is compressed,
 /// encrypted, or another file under the old name.
 const MISSES_MAX: u32 = 2;
+/// Of such a file one chunk of so many is tried all the same: it may have changed in parts.
+const PROBE_INTERVAL: u32 = 8;
+/// Shorter chunks say nothing about their file: a page in what was a hole has nothing to stand on.
+const TELLING_LEN_MIN: usize = 128 * 1024;
 /// Remembered chunks looked at around the place of a new one: a chunk has at most 17 of the shortest under it.
 const BASES_HERE: usize = 20;
+
+/// Signatures that a file keeps of what the server has sent; each takes a few KiB.
+const ANSWERED_MAX: usize = 64;
 
 /// Something to be sent.
 pub(crate) enum Window {
@@ -59,9 +67,30 @@ pub(crate) struct WindowChunk {
     pub(crate) bases: Vec<BasisChunk>,
     /// Others of that version, nearest first.
     pub(crate) far_bases: Vec<BasisChunk>,
+    /// What stood after the chunk that is before this one, and before the chunk that is after it, where those stood in
+    /// the last version.
+    pub(crate) seams: Seams,
+    /// The chunk before or after it stood in the last version, so that one end of it may have, too.
+    pub(crate) is_beside_kept: bool,
+}
+
+/// The chunks of the last version that went on where a new chunk's neighbours end. What is moved into the middle of a
+/// chunk starts or ends there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seams {
+    /// Its first bytes may begin the new chunk.
+    pub(crate) left: Option<BasisChunk>,
+    /// Its last bytes may end the new chunk.
+    pub(crate) right: Option<BasisChunk>,
 }
 
 impl WindowChunk {
+    /// A chunk that has no bases yet.
+    pub(crate) fn new(id: ObjectId, bytes: Bytes, offset: u64, file: std::sync::Arc<FileContext>) -> Self {
+        let (bases, far_bases) = (Vec::new(), Vec::new());
+        Self { id, bytes, offset, file, bases, far_bases, seams: Seams::default(), is_beside_kept: false }
+    }
+
     /// What a delta of it may stand on, likeliest first. The server of a managed vault has every chunk of the last version
     /// at hand; a delta in a sealed vault stands on chunks that are stored whole and whose signatures are remembered.
     pub(crate) fn near_bases(&self, mode: Mode) -> Vec<BasisChunk> {
@@ -90,7 +119,8 @@ impl WindowChunk {
     }
 }
 
-fn distinct(bases: impl Iterator<Item = BasisChunk>) -> Vec<BasisChunk> {
+/// The chunks without repetitions, as many as one matching takes.
+pub(super) fn distinct(bases: impl Iterator<Item = BasisChunk>) -> Vec<BasisChunk> {
     let mut kept: Vec<BasisChunk> = Vec::new();
     for basis in bases {
         if kept.len() < usize::from(BASIS_COUNT_MAX) && kept.iter().all(|other| other.id != basis.id) {
@@ -107,17 +137,50 @@ pub(crate) struct FileContext {
     pub(crate) remembered: Option<RememberedFile>,
     /// Where it remembers this one.
     memory: Option<FileMemoryWriter>,
+    /// What the server has told of it.
+    pub(crate) answered: Mutex<AnsweredSignatures>,
     content: OnceLock<Content>,
+    /// Chunks in a row that no delta helped.
     misses: AtomicU32,
+    /// Chunks that were not tried for that.
+    passed_over: AtomicU32,
+}
+
+/// Signatures of a file's bases that the server has sent, the last ones of them: what one window asked for, the next one
+/// often needs, too.
+#[derive(Default)]
+pub(crate) struct AnsweredSignatures(VecDeque<(ObjectId, Signature)>);
+
+impl AnsweredSignatures {
+    pub(crate) fn get(&self, id: &ObjectId, params: SignatureParams) -> Option<Signature> {
+        let is_it = |(known, signature): &&(ObjectId, Signature)| known == id && signature.params() == params;
+        self.0.iter().find(is_it).map(|(_, signature)| signature.clone())
+    }
+
+    pub(crate) fn keep(&mut self, id: ObjectId, signature: &Signature) {
+        if self.get(&id, signature.params()).is_none() {
+            if self.0.len() == ANSWERED_MAX {
+                self.0.pop_front();
+            }
+            self.0.push_back((id, signature.clone()));
+        }
+    }
 }
 
 impl FileContext {
     pub(crate) fn new(path: PathBuf, remembered: Option<RememberedFile>, memory: Option<FileMemoryWriter>) -> Self {
-        Self { path, remembered, memory, content: OnceLock::new(), misses: AtomicU32::new(0) }
+        let answered = Mutex::default();
+        let (misses, passed_over) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { path, remembered, memory, answered, content: OnceLock::new(), misses, passed_over }
     }
 
     pub(crate) fn memory(&self) -> Option<&FileMemoryWriter> {
         self.memory.as_ref()
+    }
+
+    /// A chunk of the last version stands in this one, too.
+    pub(crate) fn kept(&self) {
+        self.misses.store(0, Ordering::Relaxed);
     }
 
     /// The file was read to its end.
@@ -125,15 +188,20 @@ impl FileContext {
         self.content.set(content).expect("a file is read to its end once");
     }
 
-    /// Whether it is worth while to look for deltas.
-    pub(crate) fn is_worth_matching(&self) -> bool {
-        self.misses.load(Ordering::Relaxed) < MISSES_MAX
+    /// Whether it is worth while to look for a delta of its next chunk, of `len` bytes.
+    pub(crate) fn is_worth_matching(&self, len: usize) -> bool {
+        if self.misses.load(Ordering::Relaxed) < MISSES_MAX {
+            return true;
+        }
+        len >= TELLING_LEN_MIN
+            && self.passed_over.fetch_add(1, Ordering::Relaxed) % PROBE_INTERVAL == PROBE_INTERVAL - 1
     }
 
-    pub(crate) fn matched(&self, helped: bool) {
+    /// Notes whether a delta helped for a chunk of `len` bytes.
+    pub(crate) fn matched(&self, len: usize, helped: bool) {
         if helped {
             self.misses.store(0, Ordering::Relaxed);
-        } else {
+        } else if len >= TELLING_LEN_MIN {
             self.misses.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -1,11 +1,14 @@
 //! [`restore`]: brings a snapshot, or a part of it, back to this machine.
 //!
 //! ```text
-//! walk (trees; makes directories and links) ──tasks──► write (4 threads: fetch, check, write)
+//! walk (trees; makes directories and links) ──► fetch (records of small files) ──► gather (opens them)
+//!                                                                ──► write (4 threads; fetch and open large files)
 //! ```
 //! Everything is written below a held directory; no link is followed, and no path of a snapshot reaches a system call.
 //! A file whose content cannot be had whole is reported and does not appear.
 
+mod fetch;
+mod gather;
 mod guards;
 mod links;
 mod sink;
@@ -25,12 +28,18 @@ use crate::error::ClientError;
 use crate::line::Line;
 use crate::monitor::{Event, FileProblem, Monitor, Progress};
 
+use self::fetch::Fetch;
+use self::gather::Gather;
 use self::guards::DirGuard;
 use self::sink::Sink;
 use self::walk::Walk;
 use self::write::Writer;
 
 const TASKS_AHEAD: usize = 4;
+/// Batches of files with their records that wait to be opened.
+const FETCHED_AHEAD: usize = 1;
+/// Batches of files with their content that wait for a writer.
+const READY_AHEAD: usize = 2;
 /// More than there are cores: they wait for the server's answers part of the time.
 const WRITERS: usize = 4;
 
@@ -77,14 +86,21 @@ pub fn restore(
     let root = RestoreRoot::create(&job.target, job.options)?;
     let sink = Sink::new(Arc::clone(monitor));
     let (tasks_in, tasks) = crossbeam_channel::bounded(TASKS_AHEAD);
+    let (fetched_in, fetched) = crossbeam_channel::bounded(FETCHED_AHEAD);
+    let (ready_in, ready) = crossbeam_channel::bounded(READY_AHEAD);
+    let mut fetch = Fetch::new(line, fetched_in, Arc::clone(&sink));
+    let mut gather = Gather::new(line, ready_in, Arc::clone(&sink));
     let mut walk = Walk::new(line, tasks_in, Arc::clone(&sink));
     std::thread::scope(|scope| {
         for _ in 0..WRITERS {
             let mut writer = Writer::new(line, Arc::clone(walk.links()), Arc::clone(&sink));
-            let (tasks, sink) = (tasks.clone(), &sink);
-            scope.spawn(move || note(sink, writer.run(&tasks)));
+            let (ready, sink) = (ready.clone(), &sink);
+            scope.spawn(move || note(sink, writer.run(&ready)));
         }
-        drop(tasks);
+        drop(ready);
+        let parts_sink = &sink;
+        scope.spawn(move || note(parts_sink, fetch.run(&tasks)));
+        scope.spawn(move || note(parts_sink, gather.run(&fetched)));
         note(&sink, begin(&mut walk, found, &root, existed, &sink));
         drop(walk);
     });

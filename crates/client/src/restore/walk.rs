@@ -19,7 +19,7 @@ use crate::monitor::Progress;
 const BATCH_FILES: usize = 256;
 const BATCH_BYTES: u64 = 4 << 20;
 /// Bytes of a large file restored at once.
-const WINDOW_BYTES: u64 = 8 << 20;
+const WINDOW_BYTES: u64 = 4 << 20;
 /// Opened trees and lists that are kept: they are stored in groups, so the next one is often here already.
 const RECENT_BYTES: usize = 16 << 20;
 
@@ -93,10 +93,8 @@ impl Walk {
                 }
                 Ok(None) => drop(levels.pop()),
                 Err(vault::ReadError::Source(error)) => return Err(error),
-                Err(error) => {
-                    self.sink.damaged(directory.dir.path(), &error);
-                    levels.pop();
-                }
+                // The walk goes on behind the page that cannot be read.
+                Err(error) => self.sink.damaged(directory.dir.path(), &error),
             }
         }
         self.flush()

@@ -1,4 +1,5 @@
 //! The cache on disk: [`StatCache`] reads the last backup's, [`StatCacheWriter`] writes this one's.
+#![expect(clippy::disallowed_methods, reason = "it is the place where the cache is written")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -19,8 +20,6 @@ const SEGMENT_BYTES: usize = 64 * 1024;
 const SEGMENT_BYTES_MAX: u32 = 16 << 20;
 /// Below this it is not worth while to write a new file.
 const GARBAGE_FLOOR: u64 = 1 << 20;
-/// After so many backups every file is read again, whatever its stamp says.
-const RUNS_MAX: u32 = 30;
 
 /// Which cache: one per vault and chain.
 #[derive(Clone, Debug)]
@@ -46,7 +45,7 @@ pub(crate) struct StatCache {
 }
 
 impl StatCache {
-    /// The chain's cache; `None` when there is none to rely on, or every file is due to be read again.
+    /// The chain's cache; `None` when there is none to rely on.
     pub(crate) fn open(folder: &Path, key: &CacheKey) -> Option<Self> {
         let bytes = fs::read(key.path(folder, "root")).ok()?;
         let root = Root::from_bytes(bytes.as_slice().try_into().ok()?)?;
@@ -55,13 +54,18 @@ impl StatCache {
         file.read_exact_at(&mut header, 0).ok()?;
         let is_same_file = header[..16] == *FILE_MAGIC && header[16..] == root.file_id;
         let is_long_enough = file.metadata().ok()?.len() >= root.file_len;
-        let is_usable = is_same_file && is_long_enough && root.vault == key.vault && root.runs < RUNS_MAX;
+        let is_usable = is_same_file && is_long_enough && root.vault == key.vault;
         is_usable.then_some(Self { file, root })
     }
 
     /// The snapshot whose tree the cache describes.
     pub(crate) fn snapshot(&self) -> ObjectId {
         self.root.snapshot
+    }
+
+    /// Backups that relied on stamps since one that read every file.
+    pub(crate) fn runs(&self) -> u32 {
+        self.root.runs
     }
 
     /// The directory `/`.
@@ -81,6 +85,7 @@ impl StatCache {
         if len > SEGMENT_BYTES_MAX || payload_offset.checked_add(u64::from(len))? > self.root.file_len {
             return None;
         }
+        // Bounded: by `SEGMENT_BYTES_MAX`, as checked above.
         let mut payload = vec![0; len as usize];
         self.file.read_exact_at(&mut payload, payload_offset).ok()?;
         (crc32c::crc32c(&payload) == crc).then_some(payload)
@@ -163,7 +168,7 @@ impl StatCacheWriter {
                 out: BufWriter::new(file),
                 file_id: cache.root.file_id,
                 file_len: cache.root.file_len,
-                runs: cache.root.runs + 1,
+                runs: cache.root.runs.saturating_add(1),
             });
         }
         let path = key.path(folder, "cache.new");
@@ -177,7 +182,7 @@ impl StatCacheWriter {
             out,
             file_id,
             file_len: FILE_HEADER_LEN as u64,
-            runs: previous.map_or(0, |cache| cache.root.runs + 1),
+            runs: previous.map_or(0, |cache| cache.root.runs.saturating_add(1)),
         })
     }
 

@@ -4,6 +4,8 @@ use delta_core::varint;
 use object::{ObjectId, VaultId};
 use vault::{Entry, Timestamp};
 
+/// Times have a granularity, so a change within so many seconds of a look may not show.
+const RACY_SECS: i64 = 2;
 const ROOT_MAGIC: &[u8; 8] = b"DBSTAT\0\x01";
 pub(super) const ROOT_LEN: usize = 8 + 16 + 16 + 3 * 8 + 32 + 4 + 4;
 
@@ -25,6 +27,13 @@ impl Stamp {
 
     pub(crate) fn is_file(&self) -> bool {
         self.kind == Self::FILE
+    }
+
+    /// Whether a change after the look at `started` might have left the stamp as it is: its times are not older than that
+    /// by more than two seconds. Times to come are racy, too.
+    pub(crate) fn is_racy(&self, started: Timestamp) -> bool {
+        let racy_from = Timestamp { secs: started.secs - RACY_SECS, ..started };
+        self.mtime >= racy_from || self.ctime >= racy_from
     }
 }
 
@@ -67,7 +76,7 @@ pub(super) struct Root {
     pub(super) directory: DirPointer,
     /// The snapshot whose tree this is.
     pub(super) snapshot: ObjectId,
-    /// Backups since every file was read.
+    /// Backups since one that read every file.
     pub(super) runs: u32,
 }
 
@@ -75,6 +84,11 @@ impl CachedEntry {
     /// The entry itself; `None` when the cache is damaged.
     pub(crate) fn entry(&self) -> Option<Entry> {
         Entry::from_bytes(&self.encoded).ok()
+    }
+
+    /// Whether a name that has this stamp now stands for what it did, so that it need not be read.
+    pub(crate) fn stands_for(&self, stamp: &Stamp) -> bool {
+        self.stamp == *stamp && !self.is_racy
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -122,7 +136,7 @@ impl DirRecord {
         let (tree, rest) = bytes.split_first_chunk()?;
         bytes = rest;
         let count = usize::try_from(varint::take(&mut bytes)?).ok()?;
-        // A number takes at least a byte, so a damaged count cannot make this allocate much.
+        // Bounded: a number takes at least a byte.
         let mut segments = Vec::with_capacity(count.min(bytes.len()));
         for _ in 0..count {
             segments.push(varint::take(&mut bytes)?);
@@ -192,4 +206,61 @@ fn take_time(bytes: &mut &[u8]) -> Option<Timestamp> {
     let secs = varint::unzigzag(varint::take(bytes)?);
     let nanos = u32::try_from(varint::take(bytes)?).ok()?;
     Some(Timestamp { secs, nanos })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64, nanos: u32) -> Timestamp {
+        Timestamp { secs, nanos }
+    }
+
+    const STARTED: Timestamp = Timestamp { secs: 1_000, nanos: 500 };
+
+    fn stamp(mtime: Timestamp, ctime: Timestamp) -> Stamp {
+        Stamp { kind: Stamp::FILE, size: 7, mtime, ctime, inode: 11 }
+    }
+
+    fn cached(stamp: Stamp) -> CachedEntry {
+        let is_racy = stamp.is_racy(STARTED);
+        CachedEntry { name: b"file".to_vec(), stamp, is_racy, directory: None, encoded: Vec::new() }
+    }
+
+    #[test]
+    fn only_a_stamp_that_is_the_same_in_everything_stands_for_the_same() {
+        let old = stamp(at(500, 1), at(600, 2));
+        assert!(cached(old).stands_for(&old));
+        let others = [
+            Stamp { kind: 3, ..old },
+            Stamp { size: 8, ..old },
+            Stamp { mtime: at(500, 2), ..old },
+            Stamp { mtime: at(499, 1), ..old },
+            Stamp { ctime: at(600, 3), ..old },
+            Stamp { ctime: at(601, 2), ..old },
+            Stamp { inode: 12, ..old },
+        ];
+        for other in others {
+            assert!(!cached(old).stands_for(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_not_older_than_the_look_by_two_seconds_proves_nothing() {
+        let old = at(500, 0);
+        let cases = [
+            (at(998, 499), false),
+            (at(998, 500), true),
+            (at(999, 0), true),
+            (STARTED, true),
+            // The clock went back, or another machine's is ahead.
+            (at(2_000, 0), true),
+            (at(i64::MIN, 0), false),
+        ];
+        for (time, is_racy) in cases {
+            for stamp in [stamp(time, old), stamp(old, time)] {
+                assert_eq!(cached(stamp).stands_for(&stamp), !is_racy, "{stamp:?}");
+            }
+        }
+    }
 }

@@ -7,6 +7,8 @@
 //! time. Layout: `docs/formats.md`.
 
 mod file;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod layout;
 
 pub(crate) use file::{CacheKey, CachedDir, DirWriter, StatCache, StatCacheWriter};

@@ -5,7 +5,6 @@
 //! contain them. The time last, because all of these count as changes on some file system.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat, fchmod, fchown, futimens,
@@ -14,6 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use vault::{Metadata, Timestamp};
 
+use super::kept_times::KeptTimes;
 use super::not_applied::{Aspect, NotApplied, Reason};
 use super::options::Rights;
 use crate::dir::stat_of;
@@ -25,8 +25,8 @@ pub(crate) struct Subject<'s> {
     pub(crate) fd: BorrowedFd<'s>,
     pub(crate) kind: FileKind,
     pub(crate) birth: Birth,
-    /// Whether the file system is known to keep times to the nanosecond.
-    pub(crate) exact_times: &'s AtomicBool,
+    /// Which times the file system is known to keep.
+    pub(crate) kept_times: &'s KeptTimes,
 }
 
 /// What a subject has before anything is applied.
@@ -159,16 +159,16 @@ impl<'s> Subject<'s> {
         }
     }
 
-    /// Whether the time just set is the time that was kept. File systems round and clamp without a word, so the first
-    /// time of full precision below a directory is read back, and every one far from today.
+    /// Whether the time just set is the time that was kept. File systems round and clamp without a word, so below each
+    /// directory the first time of each precision is read back, and every one far from today.
     fn keeps_exactly(&self, mtime: Timestamp) -> bool {
         let is_near = (0..=i64::from(i32::MAX)).contains(&mtime.secs);
-        if is_near && self.exact_times.load(Ordering::Relaxed) {
+        if is_near && self.kept_times.hold(mtime) {
             return true;
         }
         let kept = stat_of(self.fd.as_fd()).is_ok_and(|stat| stat.mtime == mtime);
-        if kept && is_near && !mtime.nanos.is_multiple_of(1000) {
-            self.exact_times.store(true, Ordering::Relaxed);
+        if kept && is_near {
+            self.kept_times.learn(mtime);
         }
         kept
     }

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use vault::Metadata;
 
 use super::apply::{Birth, Subject, apply};
+use super::kept_times::KeptTimes;
 use super::not_applied::NotApplied;
 use super::options::Rights;
 use super::root::Shared;
@@ -42,7 +43,7 @@ struct Held {
     path: HostPath,
     identity: Identity,
     traits: Traits,
-    exact_times: AtomicBool,
+    kept_times: KeptTimes,
     finished: AtomicBool,
 }
 
@@ -78,7 +79,7 @@ impl RestoreDir {
             opened.map_err(|errno| HostError::os("open up", path.clone(), errno))?;
         }
         let traits = Traits { existed: true, owner: None, hands_acl_on: has_default_acl(fd.as_fd()) };
-        Ok(Self::new(shared, fd, path, stat.identity(), traits, false))
+        Ok(Self::new(shared, fd, path, stat.identity(), traits, KeptTimes::default()))
     }
 
     fn new(
@@ -87,10 +88,9 @@ impl RestoreDir {
         path: HostPath,
         identity: Identity,
         traits: Traits,
-        exact_times: bool,
+        kept_times: KeptTimes,
     ) -> Self {
-        let exact_times = AtomicBool::new(exact_times);
-        Self(Arc::new(Held { shared, fd, path, identity, traits, exact_times, finished: AtomicBool::new(false) }))
+        Self(Arc::new(Held { shared, fd, path, identity, traits, kept_times, finished: AtomicBool::new(false) }))
     }
 
     /// Makes a directory in this one, or opens the one that is there. Anything else of that name, a link to a directory
@@ -152,8 +152,19 @@ impl RestoreDir {
             target.remove(ACL_DEFAULT).and_then(|()| target.remove(ACL_ACCESS)).map_err(error)?;
         }
         let traits = Traits { existed: false, owner: Some((stat.uid, stat.gid)), hands_acl_on: false };
-        let exact_times = self.exact_times().load(Ordering::Relaxed) && stat.dev == self.0.identity.dev;
-        Ok(Self::new(Arc::clone(self.shared()), fd, self.path_of(name), stat.identity(), traits, exact_times))
+        let is_same = stat.dev == self.0.identity.dev;
+        let kept_times = if is_same { self.kept_times().inherited() } else { KeptTimes::default() };
+        Ok(Self::new(Arc::clone(self.shared()), fd, self.path_of(name), stat.identity(), traits, kept_times))
+    }
+
+    /// Takes a directory that was there, as it is.
+    pub(super) fn found(&self, fd: OwnedFd, name: Name<'_>) -> Result<Self, HostError> {
+        let path = self.path_of(name);
+        let stat = stat_of(fd.as_fd()).map_err(|errno| HostError::os("look at", path.clone(), errno))?;
+        let entered = self.shared().enter(stat.dev, &fd);
+        entered.map_err(|error| HostError::io("open directory", path.clone(), error))?;
+        let traits = Traits { existed: true, owner: None, hands_acl_on: has_default_acl(fd.as_fd()) };
+        Ok(Self::new(Arc::clone(self.shared()), fd, path, stat.identity(), traits, KeptTimes::default()))
     }
 
     fn remove_file(&self, name: Name<'_>) -> Result<(), HostError> {
@@ -198,7 +209,7 @@ impl RestoreDir {
             fd: self.fd(),
             kind: FileKind::Directory,
             birth: Birth { owner: self.birth_owner(), mode: None, acl: false, existed: self.0.traits.existed },
-            exact_times: self.exact_times(),
+            kept_times: self.kept_times(),
         };
         self.0.finished.store(true, Ordering::Relaxed);
         apply(self.rights(), &subject, metadata)
@@ -252,8 +263,8 @@ impl RestoreDir {
         self.0.traits.hands_acl_on || self.0.finished.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn exact_times(&self) -> &AtomicBool {
-        &self.0.exact_times
+    pub(crate) fn kept_times(&self) -> &KeptTimes {
+        &self.0.kept_times
     }
 }
 
@@ -269,7 +280,7 @@ impl Parkable for RestoreDir {
     fn reopen(parked: Self::Parked, child: &Self) -> Result<Self, HostError> {
         let path = child.0.path.clone().truncated(parked.path_len);
         let fd = open_parent(child.fd(), parked.identity, &path, OPEN_DIR)?;
-        Ok(Self::new(parked.shared, fd, path, parked.identity, parked.traits, false))
+        Ok(Self::new(parked.shared, fd, path, parked.identity, parked.traits, KeptTimes::default()))
     }
 }
 

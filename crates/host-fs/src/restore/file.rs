@@ -19,7 +19,7 @@ use crate::name::Name;
 use crate::stat::FileKind;
 
 /// Readable by nobody else until it is finished.
-const MODE_WHILE_WRITTEN: u32 = 0o600;
+pub(super) const MODE_WHILE_WRITTEN: u32 = 0o600;
 const OPEN_NEW: OFlags = OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL);
 const OPEN_NAMELESS: OFlags = OFlags::WRONLY.union(OFlags::TMPFILE);
 
@@ -167,7 +167,7 @@ impl RestoreDir {
         if is_final { metadata.mode } else { MODE_WHILE_WRITTEN }
     }
 
-    fn file_birth(&self, mode: u32) -> Birth {
+    pub(super) fn file_birth(&self, mode: u32) -> Birth {
         let is_exact = mode & self.rights().umask == 0 && !self.hands_acl_on();
         Birth { owner: self.birth_owner(), mode: is_exact.then_some(mode), acl: self.hands_acl_on(), existed: false }
     }
@@ -182,8 +182,13 @@ impl RestoreDir {
     }
 }
 
-fn apply_to_file(dir: &RestoreDir, fd: BorrowedFd<'_>, birth: Birth, metadata: &Metadata) -> Vec<super::NotApplied> {
-    let subject = Subject { fd, kind: FileKind::File, birth, exact_times: dir.exact_times() };
+pub(super) fn apply_to_file(
+    dir: &RestoreDir,
+    fd: BorrowedFd<'_>,
+    birth: Birth,
+    metadata: &Metadata,
+) -> Vec<super::NotApplied> {
+    let subject = Subject { fd, kind: FileKind::File, birth, kept_times: dir.kept_times() };
     apply(dir.rights(), &subject, metadata)
 }
 

@@ -124,7 +124,7 @@ impl RestoreDir {
             fd: fd.as_fd(),
             kind: leaf.kind(),
             birth: Birth { owner: self.birth_owner(), mode: None, acl: self.hands_acl_on(), existed: false },
-            exact_times: self.exact_times(),
+            kept_times: self.kept_times(),
         };
         let not_applied = apply(self.rights(), &subject, metadata);
         let link = metadata.hard_link.map(|_| LinkSource::new(self, name, fd.as_fd())).transpose()?;

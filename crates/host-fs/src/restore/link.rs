@@ -1,4 +1,4 @@
-//! [`LinkSource`]: a file restored in this run that may get more names.
+//! [`LinkSource`]: a file below the target that may get more names.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::beneath::{open_dir, open_one};
 use crate::dir::{stat_in, stat_of};
 use crate::error::{HostError, HostErrorKind};
 use crate::name::Name;
-use crate::stat::Identity;
+use crate::stat::{Identity, Stat};
 use crate::xattr::proc_path;
 
-/// A file restored in this run: the only thing that a hard link can be made to.
+/// A file below the target, restored in this run or found there: the only thing that a hard link can be made to.
 ///
 /// It holds a path below the target and the file's identity, not a descriptor, because a snapshot may hold any number
 /// of files with several names. The path is walked again without following links, and what is found there must be the
 /// very same file.
 #[derive(Clone, Debug)]
 pub struct LinkSource {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Below the target; empty for the target itself.
-    dir: Vec<u8>,
-    name: Vec<u8>,
+    pub(super) dir: Vec<u8>,
+    pub(super) name: Vec<u8>,
     identity: Identity,
 }
 
@@ -34,12 +34,17 @@ impl LinkSource {
     /// Of the file that `fd` holds, restored as `name` in `dir`.
     pub(crate) fn new(dir: &RestoreDir, name: Name<'_>, fd: BorrowedFd<'_>) -> Result<Self, HostError> {
         let stat = stat_of(fd).map_err(|errno| dir.error_at(name, "look at", errno))?;
-        Ok(Self {
+        Ok(Self::at(dir, name, &stat))
+    }
+
+    /// Of the file that was found as `name` in `dir`.
+    pub(super) fn at(dir: &RestoreDir, name: Name<'_>, stat: &Stat) -> Self {
+        Self {
             shared: Arc::clone(dir.shared()),
             dir: dir.path_below_target().to_vec(),
             name: name.as_bytes().to_vec(),
             identity: stat.identity(),
-        })
+        }
     }
 
     /// Finds the file again.
@@ -50,7 +55,7 @@ impl LinkSource {
 }
 
 impl RestoreDir {
-    /// Gives a file restored in this run one more name.
+    /// Gives a file below the target one more name.
     ///
     /// # Errors
     /// `Changed` when the file is not where it was restored (any more); `NotAllowed` when the way there was closed by

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{CWD, Mode, OFlags, openat, syncfs};
+use rustix::fs::{CWD, Mode, OFlags, fstatvfs, openat, syncfs};
 use rustix::io::retry_on_intr;
 
 use super::dir::RestoreDir;
@@ -75,6 +75,15 @@ impl RestoreRoot {
     #[must_use]
     pub fn dir(&self) -> &RestoreDir {
         &self.dir
+    }
+
+    /// Bytes that the target's file system has free for this process.
+    ///
+    /// # Errors
+    /// Of the file system, when it does not tell.
+    pub fn free_bytes(&self) -> Result<u64, HostError> {
+        let free = fstatvfs(&self.shared.fd).map_err(|errno| self.dir.error("look at", errno))?;
+        Ok(free.f_bavail.saturating_mul(free.f_frsize))
     }
 
     /// Makes everything restored so far durable, on every file system that the restore entered.

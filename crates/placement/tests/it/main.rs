@@ -1,4 +1,5 @@
 //! Placement on real file systems: with reflinks, without, and across two of them.
+#![allow(clippy::disallowed_methods, reason = "tests make and look at files themselves")]
 
 use std::fs::{self, File};
 use std::io::ErrorKind;

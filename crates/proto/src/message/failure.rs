@@ -65,7 +65,7 @@ impl FailCode {
     /// Whether the same thing may well work a little later, with nothing changed and nobody asked.
     #[must_use]
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Busy | Self::ShuttingDown | Self::Timeout)
+        matches!(self, Self::Full | Self::Busy | Self::ShuttingDown | Self::Timeout)
     }
 }
 

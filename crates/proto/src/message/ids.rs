@@ -54,6 +54,7 @@ impl Ids {
 impl FromIterator<ObjectId> for Ids {
     fn from_iter<I: IntoIterator<Item = ObjectId>>(ids: I) -> Self {
         let ids = ids.into_iter();
+        // Bounded: ids of our own.
         let mut bytes = Vec::with_capacity(ids.size_hint().0 * ObjectId::LEN);
         for id in ids {
             bytes.extend_from_slice(id.as_bytes());

@@ -18,12 +18,12 @@ pub use failure::{FailCode, Failure};
 pub use ids::{HeldAnswer, Ids};
 pub use names::{DeviceId, IdempotencyKey, SessionId};
 pub use reply::{
-    Access, Authenticated, Begun, Committed, DriveCommitted, DriveEntries, Enrolled, Objects, Parent, ServerMessage,
-    ServerReply, SnapshotItem, SnapshotsAnswer, VaultOpened, Welcome,
+    Access, Authenticated, Begun, Changed, Committed, DriveCommitted, DriveEntries, DriveTrashed, Enrolled, Objects,
+    Parent, ServerMessage, ServerReply, SnapshotItem, SnapshotsAnswer, TrashedItem, VaultOpened, Welcome,
 };
 pub use request::{
-    Authenticate, ClientMessage, ClientRequest, Commit, DriveList, DrivePut, DriveRemove, Enroll, Fetch, Hello,
-    Purpose, Snapshots,
+    Authenticate, BackupProgress, ChangeKind, ClientMessage, ClientRequest, Commit, DrillReport, DriveList, DrivePut,
+    DriveRemove, DriveTrash, DriveUndelete, Enroll, Extent, Fetch, Hello, Purpose, SnapshotChange, Snapshots,
 };
 pub use secret::Secret;
 pub use signature::{SignatureRange, SignatureRequest, SignatureRequestError};

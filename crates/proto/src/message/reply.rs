@@ -4,12 +4,12 @@ use bytes::Bytes;
 use object::{ObjectId, SealedRecord, VaultId};
 
 use super::{
-    AccountName, ChainName, DeviceId, DeviceName, DriveEntry, Failure, HeldAnswer, Ids, LimitError, Secret, SessionId,
-    SoftwareName,
+    AccountName, ChainName, DeviceId, DeviceName, DriveEntry, DrivePath, Failure, HeldAnswer, Ids, LimitError, Secret,
+    SessionId, SoftwareName,
 };
 use crate::limits::{
-    DRIVE_ENTRY_COUNT_MAX, FETCH_ID_COUNT_MAX, SIGNATURE_REQUEST_COUNT_MAX, SLOT_COUNT_MAX, SLOT_LEN_MAX,
-    SNAPSHOT_COUNT_MAX,
+    DRIVE_ENTRY_COUNT_MAX, DRIVE_TRASH_COUNT_MAX, FETCH_ID_COUNT_MAX, SIGNATURE_REQUEST_COUNT_MAX, SLOT_COUNT_MAX,
+    SLOT_LEN_MAX, SNAPSHOT_COUNT_MAX,
 };
 use crate::{Capabilities, MessageType};
 
@@ -58,6 +58,10 @@ pub enum ServerReply {
     DriveEntries(DriveEntries),
     /// The change is made and survives power loss.
     DriveCommitted(DriveCommitted),
+    /// A change to something other than the drive is made and survives power loss.
+    Changed(Changed),
+    /// Entries of the drive's trash.
+    DriveTrashed(DriveTrashed),
 }
 
 /// What a server is and can do.
@@ -195,6 +199,14 @@ pub struct SnapshotItem {
     pub bytes_stored: u64,
     /// The device that made it.
     pub device_name: DeviceName,
+    /// Neither retention nor a `Forget` touches it.
+    pub is_held: bool,
+    /// Since when it is in the trash, in milliseconds since 1970-01-01 UTC.
+    pub trashed_ms: Option<u64>,
+    /// From when on the server may take it out of the trash for good.
+    pub purge_ms: Option<u64>,
+    /// When a drill last found a sample of it sound.
+    pub verified_ms: Option<u64>,
 }
 
 /// Objects, or a part of them.
@@ -215,6 +227,39 @@ pub struct DriveEntries {
     pub entries: Vec<DriveEntry>,
     /// Whether there are more: ask again with the last name as `after`.
     pub more: bool,
+}
+
+/// A change is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// When, in milliseconds since 1970-01-01 UTC.
+    pub server_time_ms: u64,
+    /// How many things were not so before.
+    pub count: u64,
+}
+
+/// Entries of the drive's trash, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriveTrashed {
+    /// In descending order of their numbers.
+    pub items: Vec<TrashedItem>,
+    /// Ask again with this as `before` for the rest; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// An entry of the drive that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrashedItem {
+    /// Its number: that of a later entry is higher.
+    pub number: u64,
+    /// Where it was.
+    pub path: DrivePath,
+    /// Bytes in a file; `None` for a directory.
+    pub size: Option<u64>,
+    /// When it was removed, in milliseconds since 1970-01-01 UTC.
+    pub trashed_ms: u64,
+    /// From when on the server may take it out of the trash for good.
+    pub purge_ms: u64,
 }
 
 impl ServerMessage {
@@ -249,6 +294,8 @@ impl ServerReply {
             Self::Objects(_) => MessageType::Objects,
             Self::DriveEntries(_) => MessageType::DriveEntries,
             Self::DriveCommitted(_) => MessageType::DriveCommitted,
+            Self::Changed(_) => MessageType::Changed,
+            Self::DriveTrashed(_) => MessageType::DriveTrashed,
         }
     }
 
@@ -271,6 +318,9 @@ impl ServerReply {
             Self::DriveEntries(answer) => {
                 LimitError::check("entry count", answer.entries.len(), 0, DRIVE_ENTRY_COUNT_MAX)?;
                 answer.entries.iter().try_for_each(|entry| entry.node.check())
+            }
+            Self::DriveTrashed(answer) => {
+                LimitError::check("entry count", answer.items.len(), 0, DRIVE_TRASH_COUNT_MAX)
             }
             _ => Ok(()),
         }

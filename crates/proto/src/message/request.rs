@@ -7,8 +7,8 @@ use super::{
     SignatureRequest, SoftwareName, Timestamp,
 };
 use crate::limits::{
-    DRIVE_ENTRY_COUNT_MAX, FETCH_ID_COUNT_MAX, HELD_ID_COUNT_MAX, PATH_LEN_MAX, SIGNATURE_ANSWER_LEN_MAX,
-    SIGNATURE_REQUEST_COUNT_MAX, SNAPSHOT_COUNT_MAX,
+    CHANGE_COUNT_MAX, DRIVE_ENTRY_COUNT_MAX, DRIVE_TRASH_COUNT_MAX, FETCH_ID_COUNT_MAX, HELD_ID_COUNT_MAX,
+    PATH_LEN_MAX, SIGNATURE_ANSWER_LEN_MAX, SIGNATURE_REQUEST_COUNT_MAX, SNAPSHOT_COUNT_MAX,
 };
 use crate::{Capabilities, MessageType, VersionRange};
 
@@ -23,6 +23,8 @@ pub enum ClientMessage {
     ///
     /// Their heads are sound; nobody has looked at their bodies yet.
     Put(Vec<SealedRecord>),
+    /// How far the open backup has come. No reply; only to a server that has [`Capabilities::PROGRESS`].
+    Progress(BackupProgress),
     /// Is anybody there? Answered by `Pong`.
     Ping,
     /// The client is done; the server closes the connection.
@@ -61,6 +63,14 @@ pub enum ClientRequest {
     DrivePut(DrivePut),
     /// Removes an entry of the drive. [`DriveCommitted`](super::ServerReply::DriveCommitted).
     DriveRemove(DriveRemove),
+    /// Moves snapshots to the trash or back, holds them or lets them go. [`Changed`](super::ServerReply::Changed).
+    SnapshotChange(SnapshotChange),
+    /// What is in the drive's trash. [`DriveTrashed`](super::ServerReply::DriveTrashed).
+    DriveTrash(DriveTrash),
+    /// Brings an entry of the drive back from the trash. [`DriveCommitted`](super::ServerReply::DriveCommitted).
+    DriveUndelete(DriveUndelete),
+    /// What restoring a sample of a snapshot came to. [`Changed`](super::ServerReply::Changed).
+    DrillReport(DrillReport),
 }
 
 /// What a client is and can do.
@@ -72,6 +82,25 @@ pub struct Hello {
     pub capabilities: Capabilities,
     /// What it calls itself.
     pub software: SoftwareName,
+}
+
+/// How far a backup has come, for people who look on: nothing else depends on it, so that whoever says what is wrong harms
+/// nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackupProgress {
+    /// What is through, whether it had to be read or not.
+    pub done: Extent,
+    /// What there will be in the end, as far as the client can tell.
+    pub expected: Option<Extent>,
+}
+
+/// Some files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// How many.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
 }
 
 /// A device's token.
@@ -124,6 +153,8 @@ pub struct Snapshots {
     pub before: Option<u64>,
     /// At most so many: 1 to [`SNAPSHOT_COUNT_MAX`].
     pub limit: u32,
+    /// Those in the trash instead of those that are not.
+    pub in_trash: bool,
 }
 
 /// Which objects are wanted.
@@ -176,6 +207,77 @@ pub struct DriveRemove {
     pub expected_version: Option<u64>,
 }
 
+/// A change to snapshots of this device, of all of them or of none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotChange {
+    /// Names this change, so that it happens once however often it is asked for.
+    pub key: IdempotencyKey,
+    /// What is to become of them.
+    pub kind: ChangeKind,
+    /// The `snapshot` objects, 1 to [`CHANGE_COUNT_MAX`].
+    pub snapshots: Ids,
+}
+
+/// What is to become of a snapshot. The numbers are the wire's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum ChangeKind {
+    /// Into the trash, from which only the server takes things out for good.
+    Forget = 1,
+    /// Back from the trash.
+    Undelete = 2,
+    /// Neither retention nor anybody's `Forget` touches it any more.
+    Hold = 3,
+    /// The hold is over.
+    Unhold = 4,
+}
+
+impl ChangeKind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Forget, Self::Undelete, Self::Hold, Self::Unhold];
+
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub fn from_tag(tag: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == tag)
+    }
+}
+
+/// Which entries of the drive's trash are wanted: those removed, not what was in them; newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DriveTrash {
+    /// Only with a lower number than this.
+    pub before: Option<u64>,
+    /// At most so many: 1 to [`DRIVE_TRASH_COUNT_MAX`].
+    pub limit: u32,
+}
+
+/// An entry to be brought back to where it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriveUndelete {
+    /// Names this change, so that it happens once however often it is asked for.
+    pub key: IdempotencyKey,
+    /// Where it was. Not the root. Of several removed there, the one removed last.
+    pub path: DrivePath,
+}
+
+/// What restoring a sample of a snapshot to this machine came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrillReport {
+    /// Names this report, so that it is kept once however often it is sent.
+    pub key: IdempotencyKey,
+    /// The `snapshot` object.
+    pub snapshot: ObjectId,
+    /// Files that were restored and compared.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Files that could not be restored as they are in the snapshot.
+    pub problems: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
 impl ClientMessage {
     /// The type of frame it travels in.
     #[must_use]
@@ -184,6 +286,7 @@ impl ClientMessage {
             Self::Hello(_) => MessageType::Hello,
             Self::Request(request) => request.message_type(),
             Self::Put(_) => MessageType::Put,
+            Self::Progress(_) => MessageType::Progress,
             Self::Ping => MessageType::Ping,
             Self::Bye => MessageType::Bye,
         }
@@ -197,6 +300,7 @@ impl PartialEq for ClientMessage {
             (Self::Hello(a), Self::Hello(b)) => a == b,
             (Self::Request(a), Self::Request(b)) => a == b,
             (Self::Put(a), Self::Put(b)) => super::reply::same_records(a, b),
+            (Self::Progress(a), Self::Progress(b)) => a == b,
             (Self::Ping, Self::Ping) | (Self::Bye, Self::Bye) => true,
             _ => false,
         }
@@ -222,6 +326,10 @@ impl ClientRequest {
             Self::DriveStat(_) => MessageType::DriveStat,
             Self::DrivePut(_) => MessageType::DrivePut,
             Self::DriveRemove(_) => MessageType::DriveRemove,
+            Self::SnapshotChange(_) => MessageType::SnapshotChange,
+            Self::DriveTrash(_) => MessageType::DriveTrash,
+            Self::DriveUndelete(_) => MessageType::DriveUndelete,
+            Self::DrillReport(_) => MessageType::DrillReport,
         }
     }
 
@@ -246,13 +354,21 @@ impl ClientRequest {
             Self::DriveRemove(remove) => {
                 LimitError::check("path length", remove.path.as_bytes().len(), 1, PATH_LEN_MAX)
             }
+            Self::SnapshotChange(change) => {
+                LimitError::check("snapshot count", change.snapshots.len(), 1, CHANGE_COUNT_MAX)
+            }
+            Self::DriveTrash(trash) => LimitError::check("entry limit", trash.limit as usize, 1, DRIVE_TRASH_COUNT_MAX),
+            Self::DriveUndelete(undelete) => {
+                LimitError::check("path length", undelete.path.as_bytes().len(), 1, PATH_LEN_MAX)
+            }
             Self::Authenticate(_)
             | Self::Enroll(_)
             | Self::OpenVault(_)
             | Self::Begin(_)
             | Self::Flush
             | Self::Commit(_)
-            | Self::DriveStat(_) => Ok(()),
+            | Self::DriveStat(_)
+            | Self::DrillReport(_) => Ok(()),
         }
     }
 }

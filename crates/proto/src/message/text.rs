@@ -62,6 +62,7 @@ impl<const MAX: usize> Text<0, MAX> {
     /// Makes any text fit: control characters become spaces, and what is too long is cut off.
     #[must_use]
     pub fn lossy(text: &str) -> Self {
+        // Bounded: by `MAX`.
         let mut fitting = String::with_capacity(text.len().min(MAX));
         for character in text.chars() {
             if fitting.len() + character.len_utf8() > MAX {

@@ -12,9 +12,9 @@ use super::{DecodeError, DecodeFault};
 use crate::frame::{EncodeError, EncodedFrame, Frame, StreamId};
 use crate::limits::{SIGNATURE_RANGE_COUNT_MAX, SIGNATURE_REQUEST_COUNT_MAX};
 use crate::message::{
-    Authenticate, ChainName, ClientMessage, ClientRequest, Commit, DeviceId, DriveList, DriveName, DrivePut,
-    DriveRemove, Enroll, Fetch, Hello, HostName, IdempotencyKey, Ids, Purpose, Secret, SignatureRange,
-    SignatureRequest, Snapshots, SoftwareName,
+    Authenticate, BackupProgress, ChainName, ChangeKind, ClientMessage, ClientRequest, Commit, DeviceId, DrillReport,
+    DriveList, DriveName, DrivePut, DriveRemove, DriveTrash, DriveUndelete, Enroll, Extent, Fetch, Hello, HostName,
+    IdempotencyKey, Ids, Purpose, Secret, SignatureRange, SignatureRequest, SnapshotChange, Snapshots, SoftwareName,
 };
 use crate::{Capabilities, MessageType, VersionRange};
 
@@ -88,6 +88,7 @@ struct WireSnapshots<'a> {
     chain: Option<&'a str>,
     before: Option<u64>,
     limit: u32,
+    in_trash: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -118,6 +119,44 @@ struct WireDriveRemove {
     expected_version: Option<u64>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct WireSnapshotChange {
+    key: [u8; IdempotencyKey::LEN],
+    kind: u8,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireDriveTrash {
+    before: Option<u64>,
+    limit: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireDriveUndelete {
+    key: [u8; IdempotencyKey::LEN],
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireDrillReport {
+    key: [u8; IdempotencyKey::LEN],
+    files: u64,
+    bytes: u64,
+    problems: u64,
+    duration_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireProgress {
+    done: WireExtent,
+    expected: Option<WireExtent>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireExtent {
+    files: u64,
+    bytes: u64,
+}
+
 impl ClientMessage {
     /// Puts the message into a frame; its body is shared, not copied.
     ///
@@ -130,6 +169,9 @@ impl ClientMessage {
             }
             Self::Request(request) => request.encode(stream),
             Self::Put(records) => encode_put(stream, records),
+            Self::Progress(progress) => {
+                EncodedFrame::new(stream, MessageType::Progress, &encode(&WireProgress::from(progress)), Vec::new())
+            }
             Self::Ping => EncodedFrame::new(stream, MessageType::Ping, &[], Vec::new()),
             Self::Bye => EncodedFrame::new(stream, MessageType::Bye, &[], Vec::new()),
         }
@@ -189,8 +231,9 @@ fn encode_request(request: &ClientRequest) -> (Zeroizing<Vec<u8>>, Vec<Bytes>) {
             (encode(&WireCommit { key: *commit.key.as_bytes() }), vec![id_body(&commit.snapshot)])
         }
         ClientRequest::Snapshots(snapshots) => {
-            let chain = snapshots.chain.as_ref().map(ChainName::as_str);
-            (encode(&WireSnapshots { chain, before: snapshots.before, limit: snapshots.limit }), vec![])
+            let Snapshots { chain, before, limit, in_trash } = snapshots;
+            let chain = chain.as_ref().map(ChainName::as_str);
+            (encode(&WireSnapshots { chain, before: *before, limit: *limit, in_trash: *in_trash }), vec![])
         }
         ClientRequest::Fetch(fetch) => {
             (encode(&WireFetch { with_basis: fetch.with_basis }), vec![fetch.ids.as_bytes().clone()])
@@ -216,6 +259,21 @@ fn encode_request(request: &ClientRequest) -> (Zeroizing<Vec<u8>>, Vec<Bytes>) {
             let head = WireDriveRemove { key: *remove.key.as_bytes(), expected_version: remove.expected_version };
             (encode(&head), vec![remove.path.as_bytes().clone()])
         }
+        ClientRequest::SnapshotChange(change) => {
+            let head = WireSnapshotChange { key: *change.key.as_bytes(), kind: change.kind as u8 };
+            (encode(&head), vec![change.snapshots.as_bytes().clone()])
+        }
+        ClientRequest::DriveTrash(DriveTrash { before, limit }) => {
+            (encode(&WireDriveTrash { before: *before, limit: *limit }), vec![])
+        }
+        ClientRequest::DriveUndelete(undelete) => {
+            (encode(&WireDriveUndelete { key: *undelete.key.as_bytes() }), vec![undelete.path.as_bytes().clone()])
+        }
+        ClientRequest::DrillReport(report) => {
+            let DrillReport { key, snapshot, files, bytes, problems, duration_ms } = *report;
+            let head = WireDrillReport { key: *key.as_bytes(), files, bytes, problems, duration_ms };
+            (encode(&head), vec![id_body(&snapshot)])
+        }
     };
     (Zeroizing::new(head), body)
 }
@@ -231,6 +289,10 @@ fn parse(frame: Frame) -> Result<ClientMessage, DecodeFault> {
             Ok(ClientMessage::Hello(decode::<WireHello<'_>>(&frame.head)?.parse()?))
         }
         MessageType::Put => parse_put(frame).map(ClientMessage::Put),
+        MessageType::Progress => {
+            no_body(&frame.body)?;
+            Ok(ClientMessage::Progress(decode::<WireProgress>(&frame.head)?.into()))
+        }
         MessageType::Ping => empty(&frame).map(|()| ClientMessage::Ping),
         MessageType::Bye => empty(&frame).map(|()| ClientMessage::Bye),
         _ => {
@@ -246,7 +308,7 @@ fn parse_request(frame: Frame) -> Result<ClientRequest, DecodeFault> {
     if matches!(
         message_type,
         MessageType::Authenticate | MessageType::Enroll | MessageType::OpenVault | MessageType::Begin
-    ) || matches!(message_type, MessageType::Flush | MessageType::Snapshots)
+    ) || matches!(message_type, MessageType::Flush | MessageType::Snapshots | MessageType::DriveTrash)
     {
         no_body(&body)?;
     }
@@ -293,6 +355,25 @@ fn parse_request(frame: Frame) -> Result<ClientRequest, DecodeFault> {
             let key = IdempotencyKey::from_bytes(key);
             ClientRequest::DriveRemove(DriveRemove { key, path: path(body)?, expected_version })
         }
+        MessageType::SnapshotChange => {
+            let WireSnapshotChange { key, kind } = decode(&head)?;
+            let key = IdempotencyKey::from_bytes(key);
+            let kind = ChangeKind::from_tag(kind).ok_or(rule("the change is of a known kind"))?;
+            ClientRequest::SnapshotChange(SnapshotChange { key, kind, snapshots: ids(body)? })
+        }
+        MessageType::DriveTrash => {
+            let WireDriveTrash { before, limit } = decode(&head)?;
+            ClientRequest::DriveTrash(DriveTrash { before, limit })
+        }
+        MessageType::DriveUndelete => {
+            let key = IdempotencyKey::from_bytes(decode::<WireDriveUndelete>(&head)?.key);
+            ClientRequest::DriveUndelete(DriveUndelete { key, path: path(body)? })
+        }
+        MessageType::DrillReport => {
+            let WireDrillReport { key, files, bytes, problems, duration_ms } = decode(&head)?;
+            let (key, snapshot) = (IdempotencyKey::from_bytes(key), one_id(&body)?);
+            ClientRequest::DrillReport(DrillReport { key, snapshot, files, bytes, problems, duration_ms })
+        }
         other => return Err(DecodeFault::Sender { sender: other.sender() }),
     })
 }
@@ -330,6 +411,20 @@ impl WireHello<'_> {
             capabilities: Capabilities::from_bits(self.capabilities),
             software: SoftwareName::new(self.software)?,
         })
+    }
+}
+
+impl From<&BackupProgress> for WireProgress {
+    fn from(progress: &BackupProgress) -> Self {
+        let wire = |Extent { files, bytes }| WireExtent { files, bytes };
+        Self { done: wire(progress.done), expected: progress.expected.map(wire) }
+    }
+}
+
+impl From<WireProgress> for BackupProgress {
+    fn from(wire: WireProgress) -> Self {
+        let extent = |WireExtent { files, bytes }| Extent { files, bytes };
+        Self { done: extent(wire.done), expected: wire.expected.map(extent) }
     }
 }
 
@@ -388,7 +483,7 @@ impl WireSignatures {
 impl WireSnapshots<'_> {
     fn parse(self) -> Result<Snapshots, DecodeFault> {
         let chain = self.chain.map(ChainName::new).transpose()?;
-        Ok(Snapshots { chain, before: self.before, limit: self.limit })
+        Ok(Snapshots { chain, before: self.before, limit: self.limit, in_trash: self.in_trash })
     }
 }
 

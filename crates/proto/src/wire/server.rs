@@ -11,14 +11,14 @@ use super::parse::{WireTime, content, content_parts, ids, no_body, record_pieces
 use super::{DecodeError, DecodeFault};
 use crate::frame::{EncodeError, EncodedFrame, Frame, StreamId};
 use crate::limits::{
-    DRIVE_ENTRY_COUNT_MAX, FETCH_ID_COUNT_MAX, REFUSED_ID_COUNT_MAX, SIGNATURE_REQUEST_COUNT_MAX, SLOT_COUNT_MAX,
-    SNAPSHOT_COUNT_MAX,
+    DRIVE_ENTRY_COUNT_MAX, DRIVE_TRASH_COUNT_MAX, FETCH_ID_COUNT_MAX, REFUSED_ID_COUNT_MAX,
+    SIGNATURE_REQUEST_COUNT_MAX, SLOT_COUNT_MAX, SNAPSHOT_COUNT_MAX,
 };
 use crate::message::{
-    Access, AccountName, Authenticated, Begun, ChainName, Committed, DeviceId, DeviceName, DriveCommitted,
-    DriveContent, DriveEntries, DriveEntry, DriveName, DriveNode, Enrolled, FailCode, Failure, FailureText, HeldAnswer,
-    Ids, LimitError, Objects, Parent, Secret, ServerMessage, ServerReply, SessionId, SnapshotItem, SnapshotsAnswer,
-    SoftwareName, VaultOpened, Welcome,
+    Access, AccountName, Authenticated, Begun, ChainName, Changed, Committed, DeviceId, DeviceName, DriveCommitted,
+    DriveContent, DriveEntries, DriveEntry, DriveName, DriveNode, DrivePath, DriveTrashed, Enrolled, FailCode, Failure,
+    FailureText, HeldAnswer, Ids, LimitError, Objects, Parent, Secret, ServerMessage, ServerReply, SessionId,
+    SnapshotItem, SnapshotsAnswer, SoftwareName, TrashedItem, VaultOpened, Welcome,
 };
 use crate::{Capabilities, MessageType};
 
@@ -113,6 +113,10 @@ struct WireSnapshotItem<'a> {
     received_ms: u64,
     bytes_stored: u64,
     device_name: &'a str,
+    is_held: bool,
+    trashed_ms: Option<u64>,
+    purge_ms: Option<u64>,
+    verified_ms: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -145,6 +149,26 @@ struct WireDriveCommitted {
     bytes_stored: u64,
     objects_stored: u64,
     delta_objects: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireChanged {
+    server_time_ms: u64,
+    count: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireDriveTrashed {
+    next: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireTrashedItem<'a> {
+    number: u64,
+    path: &'a [u8],
+    size: Option<u64>,
+    trashed_ms: u64,
+    purge_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -263,6 +287,14 @@ fn encode_reply(reply: &ServerReply) -> (Vec<u8>, Vec<Bytes>) {
             (encode(&WireDriveEntries { more: *more }), vec![body.into()])
         }
         ServerReply::DriveCommitted(committed) => (encode(&WireDriveCommitted::from(committed)), vec![]),
+        ServerReply::Changed(Changed { server_time_ms, count }) => {
+            (encode(&WireChanged { server_time_ms: *server_time_ms, count: *count }), vec![])
+        }
+        ServerReply::DriveTrashed(DriveTrashed { items, next }) => {
+            let items: Vec<_> = items.iter().map(WireTrashedItem::from).collect();
+            let body = encode(&List::<_, DRIVE_TRASH_COUNT_MAX>(items));
+            (encode(&WireDriveTrashed { next: *next }), vec![body.into()])
+        }
     }
 }
 
@@ -305,6 +337,7 @@ fn parse_reply(frame: Frame) -> Result<ServerReply, DecodeFault> {
             | MessageType::SnapshotsAnswer
             | MessageType::Objects
             | MessageType::DriveEntries
+            | MessageType::DriveTrashed
     ) {
         no_body(&body)?;
     }
@@ -352,6 +385,16 @@ fn parse_reply(frame: Frame) -> Result<ServerReply, DecodeFault> {
             ServerReply::DriveEntries(DriveEntries { entries, more })
         }
         MessageType::DriveCommitted => ServerReply::DriveCommitted(decode::<WireDriveCommitted>(&head)?.into()),
+        MessageType::Changed => {
+            let WireChanged { server_time_ms, count } = decode(&head)?;
+            ServerReply::Changed(Changed { server_time_ms, count })
+        }
+        MessageType::DriveTrashed => {
+            let WireDriveTrashed { next } = decode(&head)?;
+            let items: List<WireTrashedItem<'_>, DRIVE_TRASH_COUNT_MAX> = decode(&body)?;
+            let items = items.0.into_iter().map(|item| item.parse(&body)).collect::<Result<_, _>>()?;
+            ServerReply::DriveTrashed(DriveTrashed { items, next })
+        }
         other => return Err(DecodeFault::Sender { sender: other.sender() }),
     })
 }
@@ -482,6 +525,10 @@ impl<'a> From<&'a SnapshotItem> for WireSnapshotItem<'a> {
             received_ms: item.received_ms,
             bytes_stored: item.bytes_stored,
             device_name: item.device_name.as_str(),
+            is_held: item.is_held,
+            trashed_ms: item.trashed_ms,
+            purge_ms: item.purge_ms,
+            verified_ms: item.verified_ms,
         }
     }
 }
@@ -495,6 +542,10 @@ impl WireSnapshotItem<'_> {
             received_ms: self.received_ms,
             bytes_stored: self.bytes_stored,
             device_name: DeviceName::new(self.device_name)?,
+            is_held: self.is_held,
+            trashed_ms: self.trashed_ms,
+            purge_ms: self.purge_ms,
+            verified_ms: self.verified_ms,
         })
     }
 }
@@ -557,6 +608,23 @@ impl From<WireDriveCommitted> for DriveCommitted {
             objects_stored: wire.objects_stored,
             delta_objects: wire.delta_objects,
         }
+    }
+}
+
+impl<'a> From<&'a TrashedItem> for WireTrashedItem<'a> {
+    fn from(item: &'a TrashedItem) -> Self {
+        let TrashedItem { number, path, size, trashed_ms, purge_ms } = item;
+        Self { number: *number, path: path.as_bytes(), size: *size, trashed_ms: *trashed_ms, purge_ms: *purge_ms }
+    }
+}
+
+impl WireTrashedItem<'_> {
+    /// `body` is what this was decoded from.
+    fn parse(self, body: &Bytes) -> Result<TrashedItem, DecodeFault> {
+        let Self { number, path, size, trashed_ms, purge_ms } = self;
+        let path = DrivePath::new(body.slice_ref(path)).filter(|path| !path.is_root());
+        let path = path.ok_or(rule("what was removed has a path, which is not the root's"))?;
+        Ok(TrashedItem { number, path, size, trashed_ms, purge_ms })
     }
 }
 

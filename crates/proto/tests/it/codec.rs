@@ -3,7 +3,10 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proto::limits::{FRAME_HEADER_LEN, HEAD_LEN_MAX, PAYLOAD_LEN_MAX, PAYLOAD_LEN_MAX_BEFORE_AUTH, READ_AHEAD_LEN};
+use proto::limits::{
+    FRAME_HEADER_LEN, HEAD_LEN_MAX, PAYLOAD_LEN_MAX, PAYLOAD_LEN_MAX_BEFORE_AUTH, READ_AHEAD_LEN,
+    READ_AHEAD_LEN_BEFORE_AUTH,
+};
 use proto::{
     ClientMessage, EncodeError, EncodedFrame, Frame, FrameCodec, FrameError, FramePhase, MessageType, StreamId,
 };
@@ -196,7 +199,7 @@ fn unknown_types_and_flags_are_refused() {
         }
     }
     for (index, message_type) in MessageType::ALL.into_iter().enumerate() {
-        let (first, offset) = if index < 18 { (0x01, index) } else { (0x41, index - 18) };
+        let (first, offset) = if index < 23 { (0x01, index) } else { (0x41, index - 23) };
         assert_eq!(message_type as usize, first + offset);
     }
 }
@@ -211,7 +214,7 @@ fn memory_follows_the_data() {
     promised[12..].copy_from_slice(&crc.to_le_bytes());
     let mut buffer = BytesMut::new();
     assert!(codec.decode(&mut buffer).unwrap().is_none());
-    assert!(buffer.capacity() <= READ_AHEAD_LEN);
+    assert!(buffer.capacity() <= READ_AHEAD_LEN_BEFORE_AUTH);
     buffer.put_slice(&promised);
     for _ in 0..100 {
         assert!(codec.decode(&mut buffer).unwrap().is_none());
@@ -236,7 +239,7 @@ fn an_idle_connection_holds_no_long_buffer() {
         assert_eq!(&buffer[..], rest);
         drop(frame);
         assert!(codec.decode(&mut buffer).unwrap().is_none());
-        assert!(buffer.capacity() <= READ_AHEAD_LEN, "{}", buffer.capacity());
+        assert!(buffer.capacity() <= READ_AHEAD_LEN_BEFORE_AUTH, "{}", buffer.capacity());
     }
 }
 

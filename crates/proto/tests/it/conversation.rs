@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use object::{Codec, ObjectId, SealedRecord};
 use proto::*;
+use testkit::link::{End, Link, Trouble};
+use testkit::tree::Random;
 use tokio_util::codec::Decoder;
 
 use crate::bytes_of;
-use crate::link::{End, Link, Random, Trouble};
 use crate::samples::{authenticate, authenticated, begin_backup, delta_record, epoch, id, key, record, vault_opened};
 
 /// Chunks of the backup; every third is first tried as a delta.
@@ -97,7 +98,7 @@ impl Server<'_> {
                     }
                 }
                 ServerAction::Ask { stream, request, record_count } => self.ask(stream, &request, record_count),
-                ServerAction::Close(CloseReason::Bye) => {}
+                ServerAction::Show(_) | ServerAction::Close(CloseReason::Bye) => {}
                 ServerAction::Close(reason) => panic!("{reason:?}"),
             }
         }
@@ -412,7 +413,12 @@ fn backups_complete_over_any_link() {
             let cut = (connection_count < 30 && random.below(8) > 0).then(|| (end, random.below(3000)));
             let delay_max = Duration::from_millis([0, 1, 200, 2000][usize::try_from(random.below(4)).unwrap()]);
             let piece_len_max = [1, 20, 1000, 100_000][usize::try_from(random.below(4)).unwrap()];
-            run(&mut store, &mut knowledge, Trouble { cut, delay_max, piece_len_max }, random.next());
+            run(
+                &mut store,
+                &mut knowledge,
+                Trouble { cut, delay_max, piece_len_max, ..Trouble::NONE },
+                random.next_u64(),
+            );
             connection_count += 1;
         }
         assert_complete(&store, &knowledge);

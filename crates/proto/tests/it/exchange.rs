@@ -196,7 +196,8 @@ fn streams_only_go_up() {
         pair.server.on_frame(client_frame(&ClientMessage::Request(held(1)), used), pair.now);
         assert!(matches!(breach(&mut pair.server), Breach::WrongStream { .. }));
     }
-    for message in [ClientMessage::Put(vec![]), ClientMessage::Ping, ClientMessage::Bye] {
+    let progress = ClientMessage::Progress(BackupProgress::default());
+    for message in [ClientMessage::Put(vec![]), progress, ClientMessage::Ping, ClientMessage::Bye] {
         let mut pair = Pair::at(Place::Backup);
         pair.server.on_frame(client_frame(&message, 1000), pair.now);
         assert!(matches!(breach(&mut pair.server), Breach::WrongStream { .. }));
@@ -204,6 +205,23 @@ fn streams_only_go_up() {
     let mut pair = Pair::at(Place::NoSession);
     pair.server.on_frame(client_frame(&ClientMessage::Request(held(1)), u32::MAX), pair.now);
     assert!(matches!(pair.server.poll_action(), Some(ServerAction::Ask { .. })));
+}
+
+/// A server that does not know of it is not told; one that does hands it on.
+#[test]
+fn progress_is_told_to_those_who_know_of_it() {
+    let progress = backup_progress();
+    for capabilities in [Capabilities::NONE, Capabilities::PROGRESS] {
+        let mut pair = Pair::new();
+        let mut config = ServerConfig::new(SoftwareName::lossy("server"));
+        config.capabilities = capabilities;
+        pair.server = ServerExchange::new(config, pair.now, 1_700_000_000_000);
+        let mut pair = pair.in_backup();
+        pair.client.tell(progress, pair.now).unwrap();
+        pair.pump();
+        let told = pair.wants.iter().any(|want| matches!(want, ServerAction::Show(said) if *said == progress));
+        assert_eq!(told, capabilities == Capabilities::PROGRESS);
+    }
 }
 
 /// Answers in any order, each to its own request.
@@ -237,10 +255,14 @@ fn only_fitting_answers_pass() {
     };
     let root = DriveEntry { name: None, ..drive_dir("x") };
     let root = || ServerReply::DriveEntries(DriveEntries { entries: vec![root.clone()], more: false });
-    let snapshots = |before, limit| ClientRequest::Snapshots(Snapshots { chain: None, before, limit });
+    let snapshots = |before, limit| ClientRequest::Snapshots(Snapshots { chain: None, before, limit, in_trash: false });
     let snapshot_list = |seqs: &[u64], next| {
         let items = seqs.iter().map(|seq| snapshot_item(*seq)).collect();
         ServerReply::SnapshotsAnswer(SnapshotsAnswer { items, next })
+    };
+    let trashed = |numbers: &[u64], next| {
+        let items = numbers.iter().map(|number| trashed_item(*number)).collect();
+        ServerReply::DriveTrashed(DriveTrashed { items, next })
     };
     let fetch = |count, with_basis| {
         let ids = (0..count).map(|_| id(1)).collect();
@@ -350,6 +372,15 @@ fn only_fitting_answers_pass() {
         (Place::NoSession, ClientRequest::DriveStat(DrivePath::ROOT), vec![root()], vec![entries(&["b"], false)]),
         (Place::Drive, drive_put(), vec![drive_committed()], vec![committed()]),
         (Place::Drive, drive_remove(), vec![drive_committed()], vec![committed()]),
+        (Place::Drive, drive_undelete(), vec![drive_committed()], vec![changed(1)]),
+        (Place::Backup, snapshot_change(), vec![changed(0), changed(2)], vec![changed(3), committed()]),
+        (Place::NoSession, drill_report(), vec![changed(0), changed(1)], vec![changed(2), drive_committed()]),
+        (
+            Place::NoSession,
+            ClientRequest::DriveTrash(DriveTrash { before: Some(10), limit: 2 }),
+            vec![trashed(&[], None), trashed(&[9, 7], Some(7))],
+            vec![trashed(&[10], None), trashed(&[7, 9], None), trashed(&[9, 8, 7], None), trashed(&[9], Some(10))],
+        ),
     ];
     for (place, request, fitting, unfitting) in cases {
         for reply in fitting {

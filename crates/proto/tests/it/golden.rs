@@ -60,7 +60,7 @@ fn golden_frames_mean_what_they_did() {
         assert_eq!(bytes_of(again.unwrap()), bytes);
         found.push(message_type);
     }
-    assert_eq!(found.len(), 38);
+    assert_eq!(found.len(), 45);
 }
 
 /// The golden frame of this type; the first, where there are two.
@@ -93,7 +93,7 @@ fn another_codec_reads_and_writes_the_same() {
     check_codec::<Vec<(u8, u8, u32, Vec<(u32, u32)>)>>(&head(MessageType::Signatures));
     check_codec::<u32>(&head(MessageType::Put));
     check_codec::<[u8; 16]>(&head(MessageType::Commit));
-    check_codec::<(Option<String>, Option<u64>, u32)>(&head(MessageType::Snapshots));
+    check_codec::<(Option<String>, Option<u64>, u32, bool)>(&head(MessageType::Snapshots));
     check_codec::<bool>(&head(MessageType::Fetch));
     check_codec::<(Option<Vec<u8>>, u32)>(&head(MessageType::DriveList));
     check_codec::<([u8; 16], (i64, u32), u32, u64, u8, Option<u64>)>(&head(MessageType::DrivePut));
@@ -109,13 +109,22 @@ fn another_codec_reads_and_writes_the_same() {
     check_codec::<u64>(&head(MessageType::Flushed));
     check_codec::<(u64, u64, u64, u64, u64, bool)>(&head(MessageType::Committed));
     check_codec::<Option<u64>>(&head(MessageType::SnapshotsAnswer));
-    check_codec::<Vec<(Id, String, u64, u64, u64, String)>>(&golden(MessageType::SnapshotsAnswer).body);
+    type Item = (Id, String, u64, u64, u64, String, bool, Option<u64>, Option<u64>, Option<u64>);
+    check_codec::<Vec<Item>>(&golden(MessageType::SnapshotsAnswer).body);
     check_codec::<(bool, Vec<u32>)>(&head(MessageType::Objects));
     check_codec::<bool>(&head(MessageType::DriveEntries));
     type Entry = (Vec<u8>, bool, u64, (i64, u32), u32, u64, u8, Id);
     check_codec::<Vec<Entry>>(&golden(MessageType::DriveEntries).body);
     check_codec::<(u64, u64, u64, u64, u64)>(&head(MessageType::DriveCommitted));
     check_codec::<(u8, String)>(&head(MessageType::Failed));
+    check_codec::<([u8; 16], u8)>(&head(MessageType::SnapshotChange));
+    check_codec::<(Option<u64>, u32)>(&head(MessageType::DriveTrash));
+    check_codec::<[u8; 16]>(&head(MessageType::DriveUndelete));
+    check_codec::<([u8; 16], u64, u64, u64, u64)>(&head(MessageType::DrillReport));
+    check_codec::<((u64, u64), Option<(u64, u64)>)>(&head(MessageType::Progress));
+    check_codec::<(u64, u64)>(&head(MessageType::Changed));
+    check_codec::<Option<u64>>(&head(MessageType::DriveTrashed));
+    check_codec::<Vec<(u64, Vec<u8>, Option<u64>, u64, u64)>>(&golden(MessageType::DriveTrashed).body);
 }
 
 fn hex(bytes: &[u8]) -> String {

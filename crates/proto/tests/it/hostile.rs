@@ -49,8 +49,8 @@ fn with_body(frame: &Frame, body: Vec<u8>) -> Frame {
 
 /// A path that is cut or goes on may be another path.
 fn ends_in_a_path(message_type: MessageType) -> bool {
-    use MessageType::{DriveList, DrivePut, DriveRemove, DriveStat};
-    matches!(message_type, DriveList | DriveStat | DrivePut | DriveRemove)
+    use MessageType::{DriveList, DrivePut, DriveRemove, DriveStat, DriveUndelete};
+    matches!(message_type, DriveList | DriveStat | DrivePut | DriveRemove | DriveUndelete)
 }
 
 #[test]
@@ -76,6 +76,7 @@ fn bodies_are_taken_whole_or_not_at_all() {
         for len in 0..frame.body.len() {
             let is_just_less = match frame.message_type {
                 MessageType::Held | MessageType::Fetch | MessageType::Failed => len % 32 == 0,
+                MessageType::SnapshotChange => len == 32,
                 MessageType::Objects => len == 0,
                 _ => false,
             };
@@ -136,7 +137,7 @@ fn giant_lengths_are_refused() {
             is_taken(with_body(&frame, [&frame.body[..at], &GIANT[..], &frame.body[at + 1..]].concat()));
         }
     }
-    for message_type in [MessageType::SnapshotsAnswer, MessageType::DriveEntries] {
+    for message_type in [MessageType::SnapshotsAnswer, MessageType::DriveEntries, MessageType::DriveTrashed] {
         let head = Bytes::from_static(&[0]);
         let frame = Frame { stream: StreamId::new(7), message_type, head, body: Bytes::from_static(&GIANT) };
         assert!(!is_taken(frame));
@@ -157,7 +158,8 @@ fn content_beyond_its_limits_is_refused() {
         Side::Client => ClientMessage::decode(frame).unwrap_err().fault,
         Side::Server => ServerMessage::decode(frame).unwrap_err().fault,
     };
-    // 251 announces a u16: 1025 requests, 4097 ranges, 33 slots, 1025 lengths, 4097 indexes, 1001 snapshots, 10 001 entries.
+    // 251 announces a u16: 1025 requests, 4097 ranges, 33 slots, 1025 lengths, 4097 indexes, 1001 snapshots, 10 001 entries, 1001
+    // entries of the trash.
     let requests = frame(MessageType::Signatures, &[251, 0x01, 0x04], vec![]);
     let ranges = frame(MessageType::Signatures, &[1, 9, 2, 0, 251, 0x01, 0x10], vec![0; 32]);
     let slots = frame(MessageType::VaultOpened, &[&[0; 16][..], &[1, 33]].concat(), vec![]);
@@ -165,7 +167,8 @@ fn content_beyond_its_limits_is_refused() {
     let missing = frame(MessageType::Objects, &[1, 251, 0x01, 0x10], vec![]);
     let snapshots = frame(MessageType::SnapshotsAnswer, &[0], vec![251, 0xe9, 0x03]);
     let entries = frame(MessageType::DriveEntries, &[0], vec![251, 0x11, 0x27]);
-    for frame in [requests, ranges, slots, lens, missing, snapshots, entries] {
+    let trashed = frame(MessageType::DriveTrashed, &[0], vec![251, 0xe9, 0x03]);
+    for frame in [requests, ranges, slots, lens, missing, snapshots, entries, trashed] {
         let message_type = frame.message_type;
         let DecodeFault::Codec(error) = fault(frame) else { panic!("{message_type} is refused by its encoding") };
         assert!(error.to_string().contains("invalid length"), "{message_type}: {error}");
@@ -177,8 +180,13 @@ fn content_beyond_its_limits_is_refused() {
         frame(MessageType::Refused, &[], long(limits::REFUSED_ID_COUNT_MAX + 1)),
         frame(MessageType::Refused, &[], vec![]),
         frame(MessageType::Failed, &[8, 0], long(limits::MISSING_ID_COUNT_MAX + 1)),
-        frame(MessageType::Snapshots, &[0, 0, 0], vec![]),
-        frame(MessageType::Snapshots, &[0, 0, 251, 0xe9, 0x03], vec![]),
+        frame(MessageType::Snapshots, &[0, 0, 0, 0], vec![]),
+        frame(MessageType::Snapshots, &[0, 0, 251, 0xe9, 0x03, 0], vec![]),
+        frame(MessageType::SnapshotChange, &[&[0; 16][..], &[1]].concat(), vec![]),
+        frame(MessageType::SnapshotChange, &[&[0; 16][..], &[1]].concat(), long(limits::CHANGE_COUNT_MAX + 1)),
+        frame(MessageType::DriveTrash, &[0, 0], vec![]),
+        frame(MessageType::DriveTrash, &[0, 251, 0xe9, 0x03], vec![]),
+        frame(MessageType::DriveUndelete, &[0; 16], vec![]),
         frame(MessageType::DriveList, &[0, 251, 0x11, 0x27], vec![]),
         frame(MessageType::DriveRemove, &[&[0; 16][..], &[0]].concat(), vec![]),
     ];
@@ -217,6 +225,11 @@ fn content_beyond_its_limits_is_refused() {
         frame(MessageType::HeldAnswer, &[9], vec![0xff, 0x02]),
         frame(MessageType::SignaturesAnswer, &[1, 2], vec![0]),
         frame(MessageType::Put, &[1], vec![]),
+        frame(MessageType::SnapshotChange, &[&[0; 16][..], &[0]].concat(), long(1)),
+        frame(MessageType::SnapshotChange, &[&[0; 16][..], &[5]].concat(), long(1)),
+        frame(MessageType::DrillReport, &[0; 20], long(2)),
+        frame(MessageType::DriveTrashed, &[0], vec![1, 0, 0, 0, 0, 0]),
+        frame(MessageType::DriveTrashed, &[0], vec![1, 0, 1, b'/', 0, 0, 0]),
         frame(MessageType::Held, &[], vec![0; 31]),
         frame(MessageType::Signatures, &[1, 9, 2, 0, 0], vec![]),
         frame(MessageType::Signatures, &[1, 9, 2, 0, 1, 0, 0], vec![0; 32]),

@@ -6,7 +6,6 @@ mod conversation;
 mod exchange;
 mod golden;
 mod hostile;
-mod link;
 mod order;
 mod pair;
 mod samples;

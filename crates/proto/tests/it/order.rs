@@ -26,6 +26,11 @@ DrivePut       . . . . . . . . . x
 DriveRemove    . . . . . . . . . x
 Ping           . . . x x x x x x x
 Bye            x x x x x x x x x x
+SnapshotChange . . . . . x x x x x
+DriveTrash     . . . . . x x x x x
+DriveUndelete  . . . . . . . . . x
+DrillReport    . . . . . x x x x x
+Progress       . . . . . . . x . .
 ";
 
 /// Every message, every place, and whether the one is allowed at the other.
@@ -46,7 +51,7 @@ fn cases() -> Vec<(ClientMessage, Place, bool)> {
 fn stream_of(message: &ClientMessage) -> u32 {
     match message {
         ClientMessage::Hello(_) | ClientMessage::Request(_) => 1000,
-        ClientMessage::Put(_) | ClientMessage::Ping | ClientMessage::Bye => 0,
+        ClientMessage::Put(_) | ClientMessage::Progress(_) | ClientMessage::Ping | ClientMessage::Bye => 0,
     }
 }
 
@@ -97,6 +102,7 @@ fn the_client_does_not_say_what_is_out_of_order() {
             ClientMessage::Hello(_) | ClientMessage::Ping => continue,
             ClientMessage::Request(request) => pair.client.request(request, pair.now).map(|_| ()),
             ClientMessage::Put(records) => pair.client.put(records, pair.now).map(|_| ()),
+            ClientMessage::Progress(progress) => pair.client.tell(*progress, pair.now),
             ClientMessage::Bye => pair.client.bye(pair.now),
         };
         assert_eq!(pair.client.poll_send().is_some(), is_allowed);

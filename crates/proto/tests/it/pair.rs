@@ -64,7 +64,16 @@ impl Pair {
 
     /// Both ends at this place, nothing left to say, nothing left to look at.
     pub(crate) fn at(place: Place) -> Self {
-        let mut pair = Self::new();
+        Self::new().led_to(place)
+    }
+
+    /// This one, in a backup session.
+    pub(crate) fn in_backup(self) -> Self {
+        self.led_to(Place::Backup)
+    }
+
+    fn led_to(self, place: Place) -> Self {
+        let mut pair = self;
         if place == Place::BeforeHello {
             return pair;
         }

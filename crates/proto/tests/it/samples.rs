@@ -105,6 +105,25 @@ pub(crate) fn drive_remove() -> ClientRequest {
     ClientRequest::DriveRemove(DriveRemove { key: key(0xcc), path: path("photos"), expected_version: Some(7) })
 }
 
+pub(crate) fn snapshot_change() -> ClientRequest {
+    ClientRequest::SnapshotChange(SnapshotChange { key: key(0xcc), kind: ChangeKind::Hold, snapshots: ids([1, 2]) })
+}
+
+pub(crate) fn drive_undelete() -> ClientRequest {
+    ClientRequest::DriveUndelete(DriveUndelete { key: key(0xcc), path: path("photos") })
+}
+
+pub(crate) fn drill_report() -> ClientRequest {
+    ClientRequest::DrillReport(DrillReport {
+        key: key(0xcc),
+        snapshot: id(0x22),
+        files: 20,
+        bytes: 70_000,
+        problems: 0,
+        duration_ms: 300,
+    })
+}
+
 pub(crate) fn signature_request(basis: u8) -> SignatureRequest {
     let ranges = vec![SignatureRange::new(0, 512).unwrap(), SignatureRange::new(4096, 70_000).unwrap()];
     SignatureRequest::new(id(basis), 9, 2, 100, ranges).unwrap()
@@ -121,13 +140,27 @@ pub(crate) fn requests() -> Vec<ClientRequest> {
         ClientRequest::Signatures(vec![signature_request(1), SignatureRequest::new(id(2), 13, 4, 0, vec![]).unwrap()]),
         ClientRequest::Flush,
         commit(),
-        ClientRequest::Snapshots(Snapshots { chain: Some(chain("home")), before: Some(300), limit: 1000 }),
+        ClientRequest::Snapshots(Snapshots {
+            chain: Some(chain("home")),
+            before: Some(300),
+            limit: 1000,
+            in_trash: true,
+        }),
         ClientRequest::Fetch(Fetch { ids: ids([1, 2]), with_basis: true }),
         ClientRequest::DriveList(DriveList { path: path("photos"), after: Some(name("2018.tar")), limit: 10_000 }),
         ClientRequest::DriveStat(path("photos/2019.tar")),
         drive_put(),
         drive_remove(),
+        snapshot_change(),
+        ClientRequest::DriveTrash(DriveTrash { before: Some(300), limit: 1000 }),
+        drive_undelete(),
+        drill_report(),
     ]
+}
+
+pub(crate) fn backup_progress() -> BackupProgress {
+    let done = Extent { files: 300, bytes: 70_000 };
+    BackupProgress { done, expected: Some(Extent { files: 1000, bytes: 5_000_000_000 }) }
 }
 
 /// One client message of every type, in the order of their numbers.
@@ -135,7 +168,8 @@ pub(crate) fn client_messages() -> Vec<ClientMessage> {
     let mut messages: Vec<_> = requests().into_iter().map(ClientMessage::Request).collect();
     messages.insert(0, hello());
     messages.insert(7, ClientMessage::Put(vec![record(id(1), b"one"), delta_record(id(2), id(1), b"two")]));
-    messages.extend([ClientMessage::Ping, ClientMessage::Bye]);
+    messages.splice(16..16, [ClientMessage::Ping, ClientMessage::Bye]);
+    messages.push(ClientMessage::Progress(backup_progress()));
     messages
 }
 
@@ -211,6 +245,24 @@ pub(crate) fn snapshot_item(seq: u64) -> SnapshotItem {
         received_ms: 1_700_000_000_000,
         bytes_stored: 70_000,
         device_name: DeviceName::new("laptop").unwrap(),
+        is_held: true,
+        trashed_ms: Some(1_700_000_000_001),
+        purge_ms: Some(1_700_000_000_002),
+        verified_ms: None,
+    }
+}
+
+pub(crate) fn changed(count: u64) -> ServerReply {
+    ServerReply::Changed(Changed { server_time_ms: 1_700_000_000_000, count })
+}
+
+pub(crate) fn trashed_item(number: u64) -> TrashedItem {
+    TrashedItem {
+        number,
+        path: path("photos/2019.tar"),
+        size: Some(70_000),
+        trashed_ms: 1_700_000_000_001,
+        purge_ms: 1_700_000_000_002,
     }
 }
 
@@ -244,6 +296,7 @@ pub(crate) fn server_messages() -> Vec<ServerMessage> {
     let answer = ServerReply::HeldAnswer([true, false, true].into_iter().collect());
     let signatures = vec![Bytes::from_static(b"signature"), Bytes::new(), Bytes::from_static(b"another")];
     let snapshots = SnapshotsAnswer { items: vec![snapshot_item(41), snapshot_item(40)], next: Some(40) };
+    let trashed = DriveTrashed { items: vec![trashed_item(41), trashed_item(40)], next: Some(40) };
     let entries = DriveEntries { entries: vec![drive_file("2019.tar"), drive_dir("raw")], more: true };
     vec![
         welcome(),
@@ -263,5 +316,7 @@ pub(crate) fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::Reply(drive_committed()),
         ServerMessage::Pong,
         ServerMessage::Failed(Failure::missing("two objects are missing", ids([1, 2])).unwrap()),
+        ServerMessage::Reply(changed(1)),
+        ServerMessage::Reply(ServerReply::DriveTrashed(trashed)),
     ]
 }

@@ -14,9 +14,15 @@ pub(crate) fn client_message() -> impl Strategy<Value = ClientMessage> {
         1 => hello(),
         8 => client_request().prop_map(ClientMessage::Request),
         2 => records().prop_map(ClientMessage::Put),
+        1 => backup_progress().prop_map(ClientMessage::Progress),
         1 => Just(ClientMessage::Ping),
         1 => Just(ClientMessage::Bye),
     ]
+}
+
+fn backup_progress() -> impl Strategy<Value = BackupProgress> {
+    let extent = || any::<(u64, u64)>().prop_map(|(files, bytes)| Extent { files, bytes });
+    (extent(), option::of(extent())).prop_map(|(done, expected)| BackupProgress { done, expected })
 }
 
 pub(crate) fn client_request() -> impl Strategy<Value = ClientRequest> {
@@ -28,8 +34,18 @@ pub(crate) fn client_request() -> impl Strategy<Value = ClientRequest> {
     let backup = (chain(), option::of(id()))
         .prop_map(|(chain, parent_hint)| ClientRequest::Begin(Purpose::Backup { chain, parent_hint }));
     let commit = (key(), id()).prop_map(|(key, snapshot)| ClientRequest::Commit(Commit { key, snapshot }));
-    let snapshots = (option::of(chain()), option::of(any::<u64>()), 1..=1000u32)
-        .prop_map(|(chain, before, limit)| ClientRequest::Snapshots(Snapshots { chain, before, limit }));
+    let snapshots = (option::of(chain()), option::of(any::<u64>()), 1..=1000u32, any::<bool>()).prop_map(
+        |(chain, before, limit, in_trash)| ClientRequest::Snapshots(Snapshots { chain, before, limit, in_trash }),
+    );
+    let change =
+        (key(), prop::sample::select(&ChangeKind::ALL[..]), vec(id(), 1..20)).prop_map(|(key, kind, snapshots)| {
+            let snapshots = snapshots.iter().collect();
+            ClientRequest::SnapshotChange(SnapshotChange { key, kind, snapshots })
+        });
+    let drill = (key(), id(), any::<[u64; 4]>()).prop_map(|(key, snapshot, numbers)| {
+        let [files, bytes, problems, duration_ms] = numbers;
+        ClientRequest::DrillReport(DrillReport { key, snapshot, files, bytes, problems, duration_ms })
+    });
     let fetch = (ids(), any::<bool>()).prop_map(|(ids, with_basis)| ClientRequest::Fetch(Fetch { ids, with_basis }));
     let list = (path(), option::of(name()), 1..=10_000u32)
         .prop_map(|(path, after, limit)| ClientRequest::DriveList(DriveList { path, after, limit }));
@@ -51,6 +67,11 @@ pub(crate) fn client_request() -> impl Strategy<Value = ClientRequest> {
         (key(), file_path(), option::of(any::<u64>())).prop_map(|(key, path, expected_version)| {
             ClientRequest::DriveRemove(DriveRemove { key, path, expected_version })
         }),
+        change,
+        (option::of(any::<u64>()), 1..=1000u32)
+            .prop_map(|(before, limit)| ClientRequest::DriveTrash(DriveTrash { before, limit })),
+        (key(), file_path()).prop_map(|(key, path)| ClientRequest::DriveUndelete(DriveUndelete { key, path })),
+        drill,
     ]
 }
 
@@ -128,6 +149,9 @@ pub(crate) fn server_reply() -> impl Strategy<Value = ServerReply> {
                 delta_objects,
             })
         }),
+        any::<[u64; 2]>().prop_map(|[server_time_ms, count]| ServerReply::Changed(Changed { server_time_ms, count })),
+        (vec(trashed_item(), 0..5), option::of(any::<u64>()))
+            .prop_map(|(items, next)| ServerReply::DriveTrashed(DriveTrashed { items, next })),
     ]
 }
 
@@ -181,9 +205,30 @@ fn file() -> impl Strategy<Value = (u64, DriveContent)> {
 }
 
 fn snapshot_item() -> impl Strategy<Value = SnapshotItem> {
-    (id(), chain(), any::<[u64; 3]>(), text()).prop_map(|(snapshot, chain, numbers, device_name)| {
-        let [seq, received_ms, bytes_stored] = numbers;
-        SnapshotItem { snapshot, chain, seq, received_ms, bytes_stored, device_name }
+    (id(), chain(), any::<[u64; 3]>(), text(), any::<bool>(), any::<[Option<u64>; 3]>()).prop_map(
+        |(snapshot, chain, numbers, device_name, is_held, times)| {
+            let [seq, received_ms, bytes_stored] = numbers;
+            let [trashed_ms, purge_ms, verified_ms] = times;
+            SnapshotItem {
+                snapshot,
+                chain,
+                seq,
+                received_ms,
+                bytes_stored,
+                device_name,
+                is_held,
+                trashed_ms,
+                purge_ms,
+                verified_ms,
+            }
+        },
+    )
+}
+
+fn trashed_item() -> impl Strategy<Value = TrashedItem> {
+    (any::<[u64; 3]>(), file_path(), option::of(any::<u64>())).prop_map(|(numbers, path, size)| {
+        let [number, trashed_ms, purge_ms] = numbers;
+        TrashedItem { number, path, size, trashed_ms, purge_ms }
     })
 }
 

@@ -88,7 +88,7 @@ fn every_fail_code_round_trips_and_no_other() {
         assert_eq!(FailCode::from_tag(tag).is_some(), (1..=13).contains(&tag));
     }
     let transient: Vec<_> = FailCode::ALL.into_iter().filter(|code| code.is_transient()).collect();
-    assert_eq!(transient, [FailCode::Busy, FailCode::ShuttingDown, FailCode::Timeout]);
+    assert_eq!(transient, [FailCode::Full, FailCode::Busy, FailCode::ShuttingDown, FailCode::Timeout]);
     for (index, code) in FailCode::ALL.into_iter().enumerate() {
         assert_eq!(code as usize, index + 1);
         let failure = Failure::new(code, "why");
@@ -191,8 +191,8 @@ fn messages_beyond_their_limits_do_not_encode() {
         (ClientRequest::Signatures(vec![all_blocks(17); SIGNATURE_REQUEST_COUNT_MAX + 1]), false),
         (ClientRequest::Signatures(vec![all_blocks(6); 10]), true),
         (ClientRequest::Signatures(vec![all_blocks(6); 11]), false),
-        (ClientRequest::Snapshots(Snapshots { chain: None, before: None, limit: 0 }), false),
-        (ClientRequest::Snapshots(Snapshots { chain: None, before: None, limit: 1001 }), false),
+        (ClientRequest::Snapshots(Snapshots { chain: None, before: None, limit: 0, in_trash: false }), false),
+        (ClientRequest::Snapshots(Snapshots { chain: None, before: None, limit: 1001, in_trash: false }), false),
         (ClientRequest::DriveList(DriveList { path: DrivePath::ROOT, after: None, limit: 0 }), false),
         (ClientRequest::DriveList(DriveList { path: DrivePath::ROOT, after: None, limit: 10_001 }), false),
         (put(0, DriveContent::Empty), true),

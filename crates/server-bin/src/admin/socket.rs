@@ -2,6 +2,7 @@
 //!
 //! It stands in the data directory, which only the server's user can enter. Socket addresses are short; going through
 //! `/proc/self/fd` makes the length of the directory's path no matter.
+#![expect(clippy::disallowed_methods, reason = "it removes the socket of a server that died")]
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::Sender;
 
 use crate::admin::desk::{Desk, Live};
 use crate::admin::{Item, Line, Order, RunningItem};
@@ -26,7 +28,9 @@ const NAME: &str = "admin.sock";
 const ORDER_LEN_MAX: u64 = 64 << 10;
 /// Time for an order to arrive, and for a line of the answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Time for the server's answer to begin.
+/// Lines of an answer that wait to be taken.
+const LINES_AHEAD: usize = 64;
+/// Silence after which the server is given up: something long tells how far it is.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The socket of a running server; its file goes when this is dropped.
@@ -100,6 +104,7 @@ impl Shared {
             sockets: metrics.sockets.get(),
             clients: metrics.clients.get(),
             sessions: metrics.sessions.get(),
+            unusual_snapshots: metrics.unusual_snapshots.get(),
         }
     }
 }
@@ -112,37 +117,52 @@ async fn take_order(stream: UnixStream, shared: Arc<Shared>) {
         return;
     }
     let asking = Arc::clone(&shared);
-    let performed = shared.service.pool.run(move || perform(&asking, &text)).await;
-    let lines = performed.unwrap_or_else(|error| {
-        vec![Line::Failed(Failure::new(FailureKind::Internal, "the server failed at this order").because(&error))]
-    });
-    for line in lines {
-        let mut text = serde_json::to_vec(&line).expect("lines have no maps with odd keys");
-        text.push(b'\n');
-        if !matches!(tokio::time::timeout(PATIENCE, writer.write_all(&text)).await, Ok(Ok(()))) {
+    // Bounded: whoever does not take what is told holds up the order, and ends it when gone.
+    let (lines, mut told) = tokio::sync::mpsc::channel(LINES_AHEAD);
+    // Not in the pool: an order may take hours, and clients must not wait for it.
+    let performing = tokio::task::spawn_blocking(move || perform(&asking, &text, &lines));
+    while let Some(line) = told.recv().await {
+        if !send(&mut writer, &line).await {
             return;
         }
     }
+    let last = performing.await.unwrap_or_else(|error| {
+        Line::Failed(Failure::new(FailureKind::Internal, "the server failed at this order").because(&error))
+    });
+    send(&mut writer, &last).await;
 }
 
-fn perform(shared: &Shared, text: &[u8]) -> Vec<Line> {
+/// Sends a line; `false` when nobody takes it.
+async fn send(writer: &mut tokio::net::unix::OwnedWriteHalf, line: &Line) -> bool {
+    let mut text = serde_json::to_vec(line).expect("lines have no maps with odd keys");
+    text.push(b'\n');
+    matches!(tokio::time::timeout(PATIENCE, writer.write_all(&text)).await, Ok(Ok(())))
+}
+
+/// Performs an order, tells its items, and returns the last line.
+fn perform(shared: &Shared, text: &[u8], lines: &Sender<Line>) -> Line {
     let order: Order = match serde_json::from_slice(text) {
         Ok(order) => order,
         Err(error) => {
             let failure = Failure::usage("the running server does not understand this command").because(&error);
-            return vec![Line::Failed(
-                failure.hint("command and server are of different versions; restart the server"),
-            )];
+            return Line::Failed(failure.hint("command and server are of different versions; restart the server"));
         }
     };
-    let live = Live { revoked: &shared.service.revoked, address: &shared.address, running: &|| shared.running() };
+    let live = Live {
+        revoked: &shared.service.revoked,
+        address: &shared.address,
+        running: &|| shared.running(),
+        service: &shared.service,
+        is_wanted: &|| !lines.is_closed() && !shared.service.stop.is_cancelled(),
+    };
     let desk = Desk { home: &shared.service.home, live: Some(live) };
-    let mut lines = Vec::new();
-    match desk.perform(order, &mut |item| lines.push(Line::Item(item))) {
-        Ok(()) => lines.push(Line::Done),
-        Err(failure) => lines.push(Line::Failed(failure)),
+    // Nobody to hear it is no reason to do an order by halves.
+    let performed = desk.perform(order, &mut |item| drop(lines.blocking_send(Line::Item(item))));
+    shared.service.note_halt();
+    match performed {
+        Ok(()) => Line::Done,
+        Err(failure) => Line::Failed(failure),
     }
-    lines
 }
 
 /// Gives an order to the server that runs in `dir`; `None` when none does.

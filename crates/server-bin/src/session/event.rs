@@ -63,4 +63,13 @@ impl Event {
     pub(super) fn answer(stream: StreamId, answer: Result<ServerReply, Failure>) -> Self {
         Self::Answer { stream, answer, slot: None }
     }
+
+    /// What comes of looking something up; an answer keeps `slot` until it is written.
+    pub(super) fn looked_up(stream: StreamId, looked: Result<Self, Failure>, slot: OwnedSemaphorePermit) -> Self {
+        match looked {
+            Ok(Self::Answer { stream, answer, .. }) => Self::Answer { stream, answer, slot: Some(slot) },
+            Ok(event) => event,
+            Err(failure) => Self::answer(stream, Err(failure)),
+        }
+    }
 }

@@ -3,10 +3,13 @@
 //! Bases come before the deltas that need them. Every record comes once, however many objects of it were asked for.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 use object::{Kind, ObjectId, SealedRecord, VaultId};
 use proto::{Fetch, Objects};
 use store::{DeviceId, RecordReader, Store, StoreError, StoredRecord};
+
+use crate::session::pins::Pins;
 
 /// Bytes of records in one part, unless a single record is longer.
 const PART_LEN: usize = 4 << 20;
@@ -16,6 +19,7 @@ pub(super) struct FetchReader {
     store: Store,
     vault: VaultId,
     device: DeviceId,
+    pins: Arc<Pins>,
     ids: Vec<ObjectId>,
     with_basis: bool,
     records: RecordReader,
@@ -36,12 +40,19 @@ impl FetchReader {
     ///
     /// # Errors
     /// [`StoreError`] when the catalog fails.
-    pub(super) fn new(store: &Store, vault: VaultId, device: DeviceId, fetch: &Fetch) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        store: &Store,
+        vault: VaultId,
+        device: DeviceId,
+        pins: Arc<Pins>,
+        fetch: &Fetch,
+    ) -> Result<Self, StoreError> {
         let ids: Vec<ObjectId> = fetch.ids.iter().collect();
         Ok(Self {
             store: store.clone(),
             vault,
             device,
+            pins,
             records: store.read_records(vault, &ids)?,
             is_found: vec![false; ids.len()],
             ids,
@@ -142,7 +153,7 @@ impl FetchReader {
     }
 
     /// Whether the client may have what it asked of this record: a snapshot only when it is its own, since snapshots of
-    /// other devices are as good as not there.
+    /// other devices are as good as not there. Whoever gets a snapshot may restore it: it is pinned first.
     fn may_have(&self, stored: &StoredRecord) -> Result<bool, StoreError> {
         let head = stored.record.view().head();
         if !head.is_metadata() {
@@ -153,8 +164,7 @@ impl FetchReader {
             if members[wanted.member_index].kind != Kind::Snapshot {
                 continue;
             }
-            let id = self.ids[wanted.request_index].to_string();
-            if self.store.snapshots_by_prefix(self.vault, Some(self.device), &id)?.is_empty() {
+            if !self.pins.pin(&self.store, self.vault, self.device, &self.ids[wanted.request_index])? {
                 return Ok(false);
             }
         }

@@ -1,60 +1,73 @@
 //! One client's connection, from its greeting to its end: [`run`] drives a [`ServerExchange`] over a stream of bytes.
 //!
-//! The task reads, writes and decides; whatever blocks is done elsewhere. What changes the store goes to the session's own
-//! thread ([`writer`]) and keeps its order; what only reads goes to the pool, two requests of a connection at a time. While
-//! much waits to be stored or to be sent, nothing more is read: a fast client fills its own connection and nobody else's
-//! memory, and a slow one holds up nobody.
+//! The task reads, writes and decides; whatever blocks is done elsewhere, by [`Hands`]. What changes the store goes to the
+//! session's own thread ([`writer`]) and keeps its order; what only reads goes to the pool, two requests of a connection at
+//! a time. While much waits to be stored or to be sent, nothing more is read: a fast client fills its own connection and
+//! nobody else's memory, and a slow one holds up nobody.
+//!
+//! [`Driver`] itself knows neither socket nor thread: with other hands, and a clock that it is given, `simulation` runs it.
 
-mod drive;
+mod change_rate;
 mod event;
 mod fetch;
+mod hands;
 mod listing;
 mod login;
 mod outbox;
+mod pins;
 mod refusal;
+mod restoring;
 mod signatures;
+#[cfg(test)]
+mod simulation;
+mod snapshots;
 mod writer;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use object::SealedRecord;
 use proto::{
-    Access, Begun, ClientRequest, CloseReason, FailCode, Failure, Fetch, FrameCodec, FrameError, HeldAnswer, Ids,
-    Parent, Purpose, Secret, ServerAction, ServerConfig, ServerExchange, ServerReply, SignatureRequest, SoftwareName,
-    StreamId, VaultOpened,
+    Access, BackupProgress, Begun, ClientRequest, CloseReason, FailCode, Failure, FrameCodec, FrameError, HeldAnswer,
+    Ids, Parent, Purpose, Secret, ServerAction, ServerConfig, ServerExchange, ServerReply, SoftwareName, StreamId,
+    VaultOpened,
 };
-use store::DeviceId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio_util::codec::Decoder;
 
+use crate::access::{self, Action, Who};
+use crate::audit::{self, Actor};
 use crate::clock;
+use crate::drive::{DriveError, DriveView};
 use crate::ingest::Ingest;
 use crate::listen::Peer;
-use crate::metrics::Counted;
-use crate::service::Service;
+use crate::live::{About, ConnectedDevice, TransferKind};
+use crate::service::{Ended, Service};
+use crate::slots::AccountSlot;
 use crate::vaults::{Contents, OpenVault, OpenVaultError};
-use drive::{DriveError, DriveView};
 use event::Event;
-use fetch::FetchReader;
-pub(crate) use listing::ListingCache;
+use hands::{Fetching, Hands, Tasks};
 use listing::Listings;
 use login::Client;
 use outbox::Outbox;
-use signatures::Allowance;
+use pins::Pins;
+use restoring::Restoring;
 use writer::{Job, NewSession, Question, Writer};
 
-/// Bytes of records that may wait to be stored before reading stops.
-const WAITING_LEN_MAX: usize = 8 << 20;
-/// Bytes of frames that may wait to be written before reading stops.
-const OUTBOX_LEN_MAX: usize = 8 << 20;
-/// Answers of one connection that are computed, or wait to be written, at a time.
-const ANSWERS_AT_ONCE: usize = 2;
+/// Bytes that may wait before reading stops.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// Of records to be stored.
+    waiting_len: usize,
+    /// Of frames to be written.
+    outbox_len: usize,
+}
+
+const ROOM: Room = Room { waiting_len: 8 << 20, outbox_len: 8 << 20 };
 /// Time to write what is queued when the connection ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 const SOFTWARE: &str = concat!("backup-server ", env!("CARGO_PKG_VERSION"));
@@ -67,7 +80,8 @@ where
     // Taken before anything else, so that no revocation is missed.
     let revoked = service.revoked.watch();
     let (events, received_events) = unbounded_channel();
-    let driver = Driver::new(peer, service, events);
+    let hands = Tasks::new(Arc::clone(&service), peer.address, events.clone());
+    let driver = Driver::new(peer, service, ROOM, hands, events);
     driver.run(stream, received_events, revoked).await;
 }
 
@@ -84,10 +98,11 @@ enum Stage {
 /// A client that is known, counted as one.
 struct Known {
     client: Client,
-    _counted: Counted,
+    _slot: AccountSlot,
+    _connected: ConnectedDevice,
 }
 
-struct Driver {
+struct Driver<H> {
     service: Arc<Service>,
     peer: Arc<Peer>,
     exchange: ServerExchange,
@@ -96,49 +111,22 @@ struct Driver {
     outbox: Outbox,
     stage: Stage,
     writer: Option<Writer>,
+    hands: H,
     events: UnboundedSender<Event>,
+    room: Room,
     /// Bytes of records that wait for the writer.
     waiting_len: usize,
-    answers: Arc<Semaphore>,
-    allowance: Arc<Mutex<Allowance>>,
     listings: Arc<Listings>,
-    tasks: JoinSet<()>,
+    pins: Arc<Pins>,
+    restoring: Arc<Restoring>,
     /// The server stops; the connection ends when the writer has.
     is_stopping: bool,
     end: Option<CloseReason>,
 }
 
-impl Driver {
-    fn new(peer: Arc<Peer>, service: Arc<Service>, events: UnboundedSender<Event>) -> Self {
-        let mut config = ServerConfig::new(SoftwareName::lossy(SOFTWARE));
-        config.auth_timeout = service.home.settings.login_timeout;
-        config.idle_timeout = service.home.settings.idle_timeout;
-        Self {
-            exchange: ServerExchange::new(config, peer.accepted, peer.accepted_ms),
-            peer,
-            codec: FrameCodec::new(),
-            received: BytesMut::new(),
-            outbox: Outbox::default(),
-            stage: Stage::Stranger,
-            writer: None,
-            events,
-            waiting_len: 0,
-            answers: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
-            allowance: Arc::new(Mutex::new(Allowance::new(Instant::now()))),
-            listings: Arc::new(Listings::new(Arc::clone(&service.listings))),
-            tasks: JoinSet::new(),
-            is_stopping: false,
-            end: None,
-            service,
-        }
-    }
-
-    async fn run<S>(
-        mut self,
-        stream: S,
-        mut events: UnboundedReceiver<Event>,
-        mut revoked: watch::Receiver<HashSet<DeviceId>>,
-    ) where
+impl Driver<Tasks> {
+    async fn run<S>(mut self, stream: S, mut events: UnboundedReceiver<Event>, mut revoked: watch::Receiver<Ended>)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let (mut reader, mut writer) = tokio::io::split(stream);
@@ -149,11 +137,11 @@ impl Driver {
             if self.end.is_some() {
                 break;
             }
-            let deadline = self.exchange.poll_deadline().unwrap_or_else(Instant::now);
+            let deadline = self.exchange.poll_deadline().unwrap_or_else(clock::instant);
             tokio::select! {
                 read = reader.read_buf(&mut self.received), if self.may_take() => self.on_read(read),
                 written = self.outbox.write_some(&mut writer), if !self.outbox.is_done() => match written {
-                    Ok(()) => self.exchange.on_progress(Instant::now()),
+                    Ok(()) => self.exchange.on_progress(clock::instant()),
                     Err(error) => self.exchange.on_frame_error(FrameError::Io(error)),
                 },
                 Some(event) = events.recv() => self.on_event(event),
@@ -169,7 +157,15 @@ impl Driver {
         self.log_end();
         // The writer goes on by itself: it seals what it has, and ends.
         self.writer = None;
-        self.tasks.abort_all();
+        self.hands.let_go();
+        self.restoring.end(&service, matches!(self.end, Some(CloseReason::Bye)));
+        // Who was cut off may come back to what it restores; who says good-bye has what it wanted.
+        if matches!(self.end, Some(CloseReason::Bye)) && self.pins.is_any() {
+            let (store, pins) = (service.home.store.clone(), Arc::clone(&self.pins));
+            let released = service.pool.run(move || pins.release(&store)).await;
+            let released = settle(&service, "letting go of what was restored", released);
+            drop(released.inspect_err(|failure| tracing::debug!(%failure, "pins stay for their time")));
+        }
         let farewell = async {
             while !self.outbox.is_done() {
                 self.outbox.write_some(&mut writer).await?;
@@ -178,10 +174,37 @@ impl Driver {
         };
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
+}
+
+impl<H: Hands> Driver<H> {
+    fn new(peer: Arc<Peer>, service: Arc<Service>, room: Room, hands: H, events: UnboundedSender<Event>) -> Self {
+        let mut config = ServerConfig::new(SoftwareName::lossy(SOFTWARE));
+        config.auth_timeout = service.home.settings.login_timeout;
+        config.idle_timeout = service.home.settings.idle_timeout;
+        Self {
+            exchange: ServerExchange::new(config, peer.accepted, peer.accepted_ms),
+            peer,
+            codec: FrameCodec::new(),
+            received: BytesMut::new(),
+            outbox: Outbox::default(),
+            stage: Stage::Stranger,
+            writer: None,
+            hands,
+            events,
+            room,
+            waiting_len: 0,
+            listings: Arc::new(Listings::new(Arc::clone(&service.folders))),
+            pins: Arc::default(),
+            restoring: Arc::default(),
+            is_stopping: false,
+            end: None,
+            service,
+        }
+    }
 
     /// Whether more may be read: not while much waits already.
     fn may_take(&self) -> bool {
-        !self.is_stopping && self.waiting_len < WAITING_LEN_MAX && self.outbox.len() < OUTBOX_LEN_MAX
+        !self.is_stopping && self.waiting_len < self.room.waiting_len && self.outbox.len() < self.room.outbox_len
     }
 
     /// Deals with the frames that have arrived.
@@ -189,7 +212,7 @@ impl Driver {
         while self.may_take() && self.end.is_none() {
             self.codec.set_phase(self.exchange.frame_phase());
             match self.codec.decode(&mut self.received) {
-                Ok(Some(frame)) => self.exchange.on_frame(frame, Instant::now()),
+                Ok(Some(frame)) => self.exchange.on_frame(frame, clock::instant()),
                 Ok(None) => break,
                 Err(error) => self.exchange.on_frame_error(error),
             }
@@ -200,14 +223,14 @@ impl Driver {
     fn on_read(&mut self, read: std::io::Result<usize>) {
         match read {
             Ok(0) => self.exchange.on_frame_error(FrameError::Truncated),
-            Ok(_) => self.exchange.on_progress(Instant::now()),
+            Ok(_) => self.exchange.on_progress(clock::instant()),
             Err(error) => self.exchange.on_frame_error(FrameError::Io(error)),
         }
     }
 
     fn on_tick(&mut self) {
-        let now = Instant::now();
-        if self.is_stopping || self.waiting_len >= WAITING_LEN_MAX {
+        let now = clock::instant();
+        if self.is_stopping || self.waiting_len >= self.room.waiting_len {
             // The client is not silent; it is the server that does not listen.
             self.exchange.on_progress(now);
         }
@@ -227,9 +250,13 @@ impl Driver {
         self.exchange.fail(Failure::new(FailCode::ShuttingDown, "the server is stopping; try again in a moment"));
     }
 
-    fn on_revoked(&mut self, revoked: &HashSet<DeviceId>) {
-        if self.client().is_some_and(|client| revoked.contains(&client.device)) {
+    fn on_revoked(&mut self, ended: &Ended) {
+        let Some(client) = self.client() else { return };
+        if ended.devices.contains(&client.device) {
             self.exchange.fail(Failure::new(FailCode::Authentication, "this device's access was taken away"));
+        } else if ended.accounts.get(&client.account).is_some_and(|changed| self.peer.accepted <= *changed) {
+            // Whoever connects again is told what holds now.
+            self.exchange.fail(Failure::new(FailCode::Busy, "what the account may do was changed; connect again"));
         }
     }
 
@@ -245,16 +272,23 @@ impl Driver {
                 told
             }
             Event::Known { stream, client, reply } => {
-                // Whoever was shed a moment ago stays shed.
-                if self.peer.pass.authenticated() {
-                    let Client { device, device_name, account_name, .. } = &client;
-                    let address = self.peer.address;
-                    tracing::info!(%address, %device, name = ?device_name, account = ?account_name, "client connected");
-                    let counted = self.service.metrics.clients.enter();
-                    self.stage = Stage::Known(Known { client, _counted: counted });
-                    self.exchange.on_answer(stream, Ok(reply))
-                } else {
-                    Ok(())
+                let slot = self.service.connections.take(client.account, &self.service.metrics.clients);
+                match slot {
+                    None => {
+                        let failure =
+                            Failure::new(FailCode::Busy, "this account has too many connections; try again later");
+                        self.exchange.on_answer(stream, Err(failure))
+                    }
+                    // Whoever was shed a moment ago stays shed.
+                    Some(slot) if self.peer.pass.authenticated() => {
+                        let Client { device, device_name, account_name, .. } = &client;
+                        let address = self.peer.address;
+                        tracing::info!(%address, %device, name = ?device_name, account = ?account_name, "client connected");
+                        let connected = self.service.board.connect(client.account, client.device);
+                        self.stage = Stage::Known(Known { client, _slot: slot, _connected: connected });
+                        self.exchange.on_answer(stream, Ok(reply))
+                    }
+                    Some(_) => Ok(()),
                 }
             }
             Event::VaultOpened { stream, vault, reply } => {
@@ -265,8 +299,9 @@ impl Driver {
                 self.exchange.on_answer(stream, Ok(reply))
             }
             Event::Begun { stream, session, reply } => {
-                let answer = match Writer::start(Arc::clone(&self.service), *session, self.events.clone()) {
-                    Ok(writer) => {
+                let (writer, writing) = Writer::new(Arc::clone(&self.service), *session, self.events.clone());
+                let answer = match self.hands.write(writing) {
+                    Ok(()) => {
                         self.writer = Some(writer);
                         Ok(reply)
                     }
@@ -316,13 +351,24 @@ impl Driver {
             match action {
                 ServerAction::Send(frame) => self.outbox.push(frame, slot.take()),
                 ServerAction::Store { records, .. } => self.store(records),
+                ServerAction::Show(said) => self.show(said),
                 ServerAction::Ask { stream, request, .. } => self.ask(stream, request),
                 ServerAction::Close(reason) => self.end = Some(reason),
             }
         }
     }
 
+    /// Whoever may not put has no session to show.
+    fn show(&self, said: BackupProgress) {
+        if let Some(writer) = &self.writer {
+            writer.show(said);
+        }
+    }
+
     fn store(&mut self, records: Vec<SealedRecord>) {
+        if !access::allowed(self.who(), Action::Add) {
+            return self.exchange.fail(not_allowed());
+        }
         if let Some(writer) = &self.writer {
             self.waiting_len += records.iter().map(|record| record.bytes().len()).sum::<usize>();
             writer.give(Job::Store(records));
@@ -336,14 +382,25 @@ impl Driver {
         }
     }
 
+    /// What the other end is to the rules of access.
+    fn who(&self) -> Who {
+        let is_local = self.peer.address.ip().to_canonical().is_loopback();
+        self.client().map_or(Who::Stranger { is_local }, |client| client.who)
+    }
+
     fn ask(&mut self, stream: StreamId, request: ClientRequest) {
+        if !access::allowed(self.who(), access::action_of(&request)) {
+            tracing::info!(address = %self.peer.address, request = %request.message_type(), "not allowed");
+            let told = self.exchange.on_answer(stream, Err(not_allowed()));
+            return told.unwrap_or_else(|error| self.exchange.fail(refusal::internal("refusing", &error)));
+        }
         match (request, &self.stage) {
-            (ClientRequest::Authenticate(token), Stage::Stranger) => self.log_in(stream, move |service| {
-                let (client, answer) = login::authenticate(service, &token)?;
+            (ClientRequest::Authenticate(token), Stage::Stranger) => self.log_in(stream, move |service, address| {
+                let (client, answer) = login::authenticate(service, &token, address)?;
                 Ok((client, ServerReply::Authenticated(answer)))
             }),
-            (ClientRequest::Enroll(request), Stage::Stranger) => self.log_in(stream, move |service| {
-                let (client, answer) = login::enroll(service, &request)?;
+            (ClientRequest::Enroll(request), Stage::Stranger) => self.log_in(stream, move |service, address| {
+                let (client, answer) = login::enroll(service, &request, address)?;
                 Ok((client, ServerReply::Enrolled(answer)))
             }),
             (ClientRequest::OpenVault(id), Stage::Known(known)) => {
@@ -374,10 +431,16 @@ impl Driver {
             ClientRequest::Commit(commit) => self.ask_writer(stream, Question::Commit(commit)),
             ClientRequest::DrivePut(put) => self.ask_writer(stream, Question::DrivePut(put)),
             ClientRequest::DriveRemove(remove) => self.ask_writer(stream, Question::DriveRemove(remove)),
-            ClientRequest::Signatures(requests) => self.sign(stream, vault, requests),
-            ClientRequest::Fetch(fetch) => self.fetch(stream, client.device, vault, fetch),
+            ClientRequest::DriveUndelete(undelete) => self.ask_writer(stream, Question::DriveUndelete(undelete)),
+            ClientRequest::Signatures(requests) => self.hands.sign(stream, vault, requests),
+            ClientRequest::Fetch(fetch) => {
+                let pins = Arc::clone(&self.pins);
+                let restoring = Arc::clone(&self.restoring);
+                self.hands.fetch(stream, Fetching { client, vault: vault.id, pins, restoring, fetch });
+            }
             ClientRequest::Snapshots(asked) => self.look_up(stream, move |service| {
-                let answer = listing::snapshots(&service.home.store, vault.id, client.device, &asked);
+                let delay_ms = service.home.settings.trash_delay_ms();
+                let answer = listing::snapshots(&service.home.store, vault.id, client.device, &asked, delay_ms);
                 answer
                     .map(|reply| Event::answer(stream, Ok(reply)))
                     .map_err(|error| refusal::of_store("listing snapshots", &error))
@@ -395,6 +458,20 @@ impl Driver {
                 let entries = proto::DriveEntries { entries: vec![entry], more: false };
                 Ok(Event::answer(stream, Ok(ServerReply::DriveEntries(entries))))
             }),
+            ClientRequest::SnapshotChange(change) => self.look_up(stream, move |service| {
+                let changed = snapshots::change(service, vault.id, &client, &change)?;
+                Ok(Event::answer(stream, Ok(ServerReply::Changed(changed))))
+            }),
+            ClientRequest::DrillReport(report) => self.look_up(stream, move |service| {
+                let changed = snapshots::record_drill(service, vault.id, client.device, &report)?;
+                Ok(Event::answer(stream, Ok(ServerReply::Changed(changed))))
+            }),
+            ClientRequest::DriveTrash(asked) => self.look_up(stream, move |service| {
+                let delay_ms = service.home.settings.trash_delay_ms();
+                let trashed = drive(service, &vault).and_then(|drive| drive.trash(&asked, delay_ms));
+                let trashed = trashed.map_err(|error| refusal::of_drive(&error))?;
+                Ok(Event::answer(stream, Ok(ServerReply::DriveTrashed(trashed))))
+            }),
             ClientRequest::Authenticate(_) | ClientRequest::Enroll(_) | ClientRequest::OpenVault(_) => {
                 self.exchange.fail(Failure::new(FailCode::Internal, "the request came at the wrong time"));
             }
@@ -408,109 +485,29 @@ impl Driver {
         }
     }
 
-    /// Starts a task that ends with the connection.
-    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        // Those that have ended stay in the set until somebody looks.
-        while self.tasks.try_join_next().is_some() {}
-        self.tasks.spawn(task);
-    }
-
-    /// Finds out who the client is. Whoever failed before waits first, then everybody gets the same work.
+    /// Finds out who the client is.
     fn log_in(
         &mut self,
         stream: StreamId,
-        look: impl FnOnce(&Service) -> Result<(Client, ServerReply), Failure> + Send + 'static,
+        look: impl FnOnce(&Service, IpAddr) -> Result<(Client, ServerReply), Failure> + Send + 'static,
     ) {
-        let (service, events, address) = (Arc::clone(&self.service), self.events.clone(), self.peer.address);
-        self.spawn(async move {
-            tokio::time::sleep(service.throttle.delay(address.ip(), Instant::now())).await;
-            let looking = Arc::clone(&service);
-            let looked = service.pool.run(move || look(&looking)).await;
-            let event = match looked.unwrap_or_else(|error| Err(refusal::panicked("authenticating", error))) {
-                Ok((client, reply)) => {
-                    service.metrics.authentications_ok.add(1);
-                    Event::Known { stream, client, reply }
-                }
-                Err(failure) => {
-                    if failure.code() == FailCode::Authentication {
-                        service.metrics.authentications_refused.add(1);
-                        service.throttle.failed(address.ip(), Instant::now());
-                        tracing::warn!(%address, "authentication refused");
-                    }
-                    Event::answer(stream, Err(failure))
-                }
-            };
-            let _ = events.send(event);
-        });
-    }
-
-    /// Does something that only reads, on the pool, when fewer than two others of this connection are under way.
-    fn look_up(&mut self, stream: StreamId, look: impl FnOnce(&Service) -> Result<Event, Failure> + Send + 'static) {
-        let (service, events, answers) = (Arc::clone(&self.service), self.events.clone(), Arc::clone(&self.answers));
-        self.spawn(async move {
-            let slot = answers.acquire_owned().await.expect("the semaphore is never closed");
-            let looking = Arc::clone(&service);
-            let looked = service.pool.run(move || look(&looking)).await;
-            let event = match looked.unwrap_or_else(|error| Err(refusal::panicked("looking things up", error))) {
-                Ok(Event::Answer { stream, answer, .. }) => Event::Answer { stream, answer, slot: Some(slot) },
-                Ok(event) => event,
-                Err(failure) => Event::answer(stream, Err(failure)),
-            };
-            let _ = events.send(event);
-        });
-    }
-
-    fn sign(&mut self, stream: StreamId, vault: Arc<OpenVault>, requests: Vec<SignatureRequest>) {
-        let (service, events, answers) = (Arc::clone(&self.service), self.events.clone(), Arc::clone(&self.answers));
-        let allowance = Arc::clone(&self.allowance);
-        self.spawn(async move {
-            let slot = answers.acquire_owned().await.expect("the semaphore is never closed");
-            let wait = allowance.lock().expect("nobody panics with it").wait(Instant::now());
-            tokio::time::sleep(wait).await;
-            let looking = Arc::clone(&service);
-            let computed = service.pool.run(move || signatures::compute(&looking, &vault, &requests)).await;
-            let computed = computed.unwrap_or_else(|error| Err(refusal::panicked("computing signatures", error)));
-            let answer = computed.map(|(reply, basis_len)| {
-                allowance.lock().expect("nobody panics with it").spend(basis_len);
-                reply
-            });
-            let _ = events.send(Event::Answer { stream, answer, slot: Some(slot) });
-        });
-    }
-
-    /// Sends objects part by part: the next one is read when one of the last two has been written.
-    fn fetch(&mut self, stream: StreamId, device: DeviceId, vault: Arc<OpenVault>, fetch: Fetch) {
-        let (service, events, answers) = (Arc::clone(&self.service), self.events.clone(), Arc::clone(&self.answers));
-        self.spawn(async move {
-            let mut slot = Arc::clone(&answers).acquire_owned().await.expect("the semaphore is never closed");
-            let store = service.home.store.clone();
-            let opened = service.pool.run(move || FetchReader::new(&store, vault.id, device, &fetch)).await;
-            let mut reader = match settle(&service, "looking for objects", opened) {
-                Ok(reader) => reader,
-                Err(failure) => return drop(events.send(Event::answer(stream, Err(failure)))),
-            };
-            loop {
-                let read = service.pool.run(move || (reader.next_part(), reader)).await;
-                let (part, rest) = match read {
-                    Ok((part, rest)) => (settle(&service, "reading objects", Ok(part)), Some(rest)),
-                    Err(error) => (Err(refusal::panicked("reading objects", error)), None),
-                };
-                let is_last = part.as_ref().map_or(true, |part| part.last);
-                if let Ok(part) = &part {
-                    service.metrics.records_sent.add(part.records.len() as u64);
-                }
-                let answer = part.map(ServerReply::Objects);
-                let _ = events.send(Event::Answer { stream, answer, slot: Some(slot) });
-                match rest {
-                    Some(rest) if !is_last => reader = rest,
-                    rest => {
-                        service.metrics.damaged_reads.add(rest.map_or(0, |rest| rest.damaged_count()));
-                        return;
-                    }
-                }
-                slot = Arc::clone(&answers).acquire_owned().await.expect("the semaphore is never closed");
+        let address = self.peer.address.ip().to_canonical();
+        let look = move |service: &Service| {
+            let looked = look(service, address);
+            if let Err(failure) = &looked
+                && failure.code() == FailCode::Authentication
+                && service.refusals.admits(clock::instant())
+            {
+                Actor::known("", "device", address).note(&service.home.store, audit::Event::LoginRefused, "", "");
             }
-        });
+            looked
+        };
+        self.hands.log_in(stream, Box::new(look));
+    }
+
+    /// Does something that only reads.
+    fn look_up(&mut self, stream: StreamId, look: impl FnOnce(&Service) -> Result<Event, Failure> + Send + 'static) {
+        self.hands.look_up(stream, Box::new(look));
     }
 
     fn log_end(&self) {
@@ -530,6 +527,10 @@ impl Driver {
             _ => tracing::info!(%address, device, "client gone"),
         }
     }
+}
+
+fn not_allowed() -> Failure {
+    Failure::new(FailCode::NotAllowed, "this device's token, or its account, is not good for that")
 }
 
 /// The result of work on the pool that asks the store.
@@ -577,8 +578,12 @@ fn begin(
 ) -> Result<Event, Failure> {
     let slot = service
         .sessions
-        .take(client.account, &service.metrics)
+        .take(client.account, &service.metrics.sessions)
         .ok_or_else(|| Failure::new(FailCode::Busy, "too many backups are running; try again later"))?;
+    let (kind, name) = match purpose {
+        Purpose::Backup { chain, .. } => (TransferKind::Backup, chain.as_str().to_owned()),
+        Purpose::Drive => (TransferKind::Upload, String::new()),
+    };
     let purpose = match purpose {
         Purpose::Backup { chain, parent_hint } => {
             store::Purpose::Backup { device: client.device, chain: chain.as_str(), parent_hint: *parent_hint }
@@ -589,13 +594,28 @@ fn begin(
         .map_err(|error| refusal::internal("beginning a session", &error))?;
     let begun = service.home.store.begin(vault.id, &purpose, clock::now());
     let (session, parent) = settle(service, "beginning a session", Ok(begun))?;
-    let parent = parent.map(|parent| Parent {
+    let compared = parent.as_ref().map(|parent| parent.id);
+    // Whoever may not read has nothing to compare with.
+    let parent = parent.filter(|_| access::allowed(client.who, Action::Read)).map(|parent| Parent {
         snapshot: parent.id,
         seq: parent.number,
         received_ms: clock::wire_ms(parent.received),
     });
     let reply = ServerReply::Begun(Begun { session: proto::SessionId::from_bytes(*session.id().as_bytes()), parent });
-    let session = NewSession { vault: Arc::clone(vault), session, ingest, slot };
+    let actor = client.actor.clone();
+    let moving = service.board.begin(About {
+        kind,
+        account: client.account,
+        account_name: client.account_name.clone(),
+        device: Some(client.device_name()),
+        name,
+        offset: 0,
+        total_bytes: None,
+    });
+    // Until the client says more, it is taken to be as the last time.
+    let expected = compared.and_then(|snapshot| writer::extent_of(service, vault, snapshot));
+    moving.outlook().say(BackupProgress { expected, ..BackupProgress::default() });
+    let session = NewSession { vault: Arc::clone(vault), session, parent: compared, ingest, slot, actor, moving };
     Ok(Event::Begun { stream, session: Box::new(session), reply })
 }
 

@@ -3,8 +3,8 @@
 use proto::{FailCode, Failure, Ids};
 use store::{ErrorKind, StoreError};
 
+use crate::drive::DriveError;
 use crate::pool::Panicked;
-use crate::session::drive::DriveError;
 
 const INTERNAL: &str = "the server failed; its log tells more";
 
@@ -19,6 +19,9 @@ pub(super) fn of_store(doing: &'static str, error: &StoreError) -> Failure {
             let StoreError::Missing { ids } = error else { return internal(doing, error) };
             let ids: Ids = ids.iter().take(proto::limits::MISSING_ID_COUNT_MAX).collect();
             Failure::missing(&error.to_string(), ids).expect("cut to the limit")
+        }
+        ErrorKind::Full if matches!(error, StoreError::Quota { .. }) => {
+            Failure::new(FailCode::Full, &error.to_string())
         }
         ErrorKind::Full => {
             tracing::warn!(doing, %error, "the disk is full");
@@ -37,6 +40,7 @@ pub(super) fn of_drive(error: &DriveError) -> Failure {
     match error {
         DriveError::NotFound => Failure::new(FailCode::NotFound, &error.to_string()),
         DriveError::Sealed => Failure::new(FailCode::NotAllowed, &error.to_string()),
+        DriveError::TooMany { .. } | DriveError::PathTooLong => Failure::new(FailCode::NotAllowed, &error.to_string()),
         DriveError::Unreadable => {
             tracing::error!(%error, "the catalog's names do not open");
             Failure::new(FailCode::Integrity, &error.to_string())

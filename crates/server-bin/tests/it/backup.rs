@@ -47,7 +47,8 @@ impl Backup {
             tree.push(keys, entry, &mut |page| metadata.push(page));
         }
         let tree = tree.finish(keys, &mut |page| metadata.push(page));
-        let snapshot = snapshot(tree).encode(keys);
+        let bytes = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let snapshot = Snapshot { files: files.len() as u64, bytes, ..snapshot(tree) }.encode(keys);
         let id = snapshot.id;
         metadata.push(snapshot);
         Self { chunks, metadata, snapshot: id }
@@ -90,12 +91,14 @@ fn snapshot(tree: ObjectId) -> Snapshot {
         software: "test".into(),
         roots: vec![b"/".to_vec()],
         excludes: Vec::new(),
-        files: 1,
+        files: 0,
         directories: 1,
         others: 0,
         bytes: 0,
         problems: 0,
         parent: None,
+        device: Vec::new(),
+        chain: String::new(),
         unknown: Vec::new(),
     }
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use bytes::{Buf, BytesMut};
 use object::{ObjectId, SealedRecord, VaultId};
 use proto::{
-    Access, Authenticate, Begun, ChainName, ClientConfig, ClientEvent, ClientExchange, ClientRequest, Commit,
-    Committed, DeviceId, Enroll, Enrolled, FailCode, Failure, Fetch, FrameCodec, HostName, IdempotencyKey, Ids,
+    Access, Authenticate, BackupProgress, Begun, ChainName, ClientConfig, ClientEvent, ClientExchange, ClientRequest,
+    Commit, Committed, DeviceId, Enroll, Enrolled, FailCode, Failure, Fetch, FrameCodec, HostName, IdempotencyKey, Ids,
     Objects, Purpose, Secret, ServerReply, Snapshots, SnapshotsAnswer, SoftwareName, StreamId, VaultOpened,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -116,6 +116,12 @@ impl Client {
         }
     }
 
+    /// Says how far the backup has come.
+    pub(crate) async fn tell(&mut self, progress: BackupProgress) {
+        self.exchange.tell(progress, Instant::now()).unwrap();
+        self.send().await;
+    }
+
     /// Puts records; what the server says about them meanwhile is kept.
     pub(crate) async fn put(&mut self, records: &[SealedRecord]) {
         self.exchange.put(records, Instant::now()).unwrap();
@@ -147,7 +153,7 @@ impl Client {
 
     pub(crate) async fn snapshots(&mut self, chain: Option<&str>, before: Option<u64>, limit: u32) -> SnapshotsAnswer {
         let chain = chain.map(|chain| ChainName::new(chain).unwrap());
-        match self.ask(&ClientRequest::Snapshots(Snapshots { chain, before, limit })).await.unwrap() {
+        match self.ask(&ClientRequest::Snapshots(Snapshots { chain, before, limit, in_trash: false })).await.unwrap() {
             ServerReply::SnapshotsAnswer(answer) => answer,
             other => panic!("{other:?}"),
         }

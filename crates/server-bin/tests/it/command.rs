@@ -1,9 +1,14 @@
 //! The real program: flags, exit codes, messages, signals.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use crate::server::{Program, command, text};
 
@@ -40,12 +45,30 @@ fn help_is_complete() {
         "pack-size",
         "seal-interval",
         "min-free",
+        "reserve",
+        "any-file-system",
+        "gc-interval",
+        "gc-grace",
+        "gc-waste",
+        "scrub-interval",
+        "scrub-rate",
+        "catalog-backup-interval",
+        "catalog-backup-copy",
+        "mirrors",
+        "mirror-interval",
+        "retention-interval",
+        "trash-delay",
         "login-timeout",
         "idle-timeout",
         "drain-timeout",
+        "session-lifetime",
         "enrolment-lifetime",
         "max-connections",
         "max-unauthenticated",
+        "max-account-connections",
+        "hosts",
+        "login-idle",
+        "login-lifetime",
         "max-sessions",
         "log-level",
         "log-format",
@@ -57,7 +80,23 @@ fn help_is_complete() {
     }
     assert_eq!(help.matches("[env: ").count(), flags.len(), "every flag has a variable");
     let overview = text(&run(&["--help"], &[]).stdout);
-    for word in ["serve", "enroll", "status", "account", "device", "Exit codes"] {
+    for word in [
+        "serve",
+        "enroll",
+        "status",
+        "doctor",
+        "config",
+        "gc",
+        "account",
+        "device",
+        "verify",
+        "repair",
+        "reindex",
+        "catalog",
+        "rescue",
+        "mirror",
+        "Exit codes",
+    ] {
         assert!(overview.contains(word), "{word}");
     }
     assert!(text(&run(&["--version"], &[]).stdout).starts_with("backup-server "));
@@ -103,7 +142,10 @@ fn it_starts_says_where_and_stops() {
     program.signal("INT");
     let output = program.output();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(text(&output.stdout), format!("listening on http://127.0.0.1:{port}/\n"));
+    let said = text(&output.stdout);
+    let (first, second) = said.trim_end().split_once('\n').unwrap();
+    assert_eq!(first, format!("listening on http://127.0.0.1:{port}/"));
+    assert!(second.starts_with(&format!("set up at http://127.0.0.1:{port}/setup#")), "{second}");
     assert!(!data_dir.join("admin.sock").exists());
 
     // The same answers when no server runs.
@@ -172,6 +214,33 @@ fn enrolment_strings_name_the_server_and_its_key() {
     assert_eq!((json["event"].as_str(), json["expires_in_s"].as_u64()), (Some("enrolment"), Some(900)));
     program.signal("TERM");
     program.output();
+}
+
+#[test]
+fn garbage_is_collected_with_and_without_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    made(&data_dir);
+    let collect = |arguments: &[&str]| {
+        let output = command(&data_dir, &[&["gc"][..], arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+        text(&output.stdout)
+    };
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&collect(&[&["--json"][..], arguments].concat())).unwrap()
+    };
+    let offline = json(&["--now", "--grace", "0s"]);
+    assert_eq!((&offline["event"], &offline["epoch"]), (&"gc".into(), &1.into()));
+    assert_eq!((&offline["packs_examined"], &offline["refusals"]), (&0.into(), &serde_json::json!([])));
+    let program = Program::serve(&data_dir, &[]);
+    assert_eq!(json(&[])["epoch"], 2);
+    let dry = json(&["--dry-run"]);
+    assert_eq!((&dry["epoch"], &dry["dry_run"]), (&3.into(), &true.into()));
+    assert_eq!(json(&["--grace", "1d"])["epoch"], 3, "a dry run changes nothing");
+    assert!(collect(&[]).starts_with("needed          0 objects; needed by nothing 0\n"));
+    assert_eq!(command(&data_dir, &["gc", "--grace", "soon"]).status.code(), Some(1));
+    program.signal("TERM");
+    assert!(program.output().status.success());
 }
 
 #[test]
@@ -285,4 +354,117 @@ fn flags_win_over_variables_and_variables_over_the_file() {
     assert!(stderr(&output).contains("nonsense"), "{output:?}");
     let output = run(&["serve", "--data-dir", place, "--plain-http", "--listen", "0.0.0.0:0"], &[]);
     assert_eq!(output.status.code(), Some(5), "{output:?}");
+}
+
+/// Every setting with its origin: a flag wins over its variable, the variable over the file, the file over the default.
+#[test]
+fn settings_are_told_with_their_origins() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("settings.toml");
+    fs::write(&file, "pack-size = \"2MiB\"\ngc-waste = 7\nmetrics = \"off\"\n").unwrap();
+    let file = file.to_str().unwrap();
+    let arguments = ["config", "show", "--json", "--data-dir", "/srv/x", "--config", file, "--gc-waste", "9"];
+    let output = run(&arguments, &[("BACKUP_SERVER_METRICS", "everywhere")]);
+    assert!(output.status.success(), "{output:?}");
+    let told: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let setting = |name: &str| told.iter().find(|item| item["name"] == name).unwrap();
+    let is = |name: &str, value: serde_json::Value, origin: &str| {
+        assert_eq!((&setting(name)["value"], setting(name)["origin"].as_str()), (&value, Some(origin)), "{name}");
+    };
+    is("data-dir", "/srv/x".into(), "flag");
+    is("gc-waste", 9.into(), "flag");
+    is("metrics", "everywhere".into(), "variable");
+    assert_eq!(setting("metrics")["variable"], "BACKUP_SERVER_METRICS");
+    is("pack-size", "2MiB".into(), "file");
+    assert_eq!(setting("pack-size")["file"], file);
+    is("trash-delay", "7d".into(), "default");
+    is("address", serde_json::Value::Null, "default");
+    let wrong = run(&["config", "show", "--data-dir", "/srv/x", "--gc-waste", "101"], &[]);
+    assert_eq!(wrong.status.code(), Some(1));
+}
+
+#[test]
+fn the_doctor_says_what_is_wrong_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    let program = Program::serve(&data_dir, &[]);
+    let states = || {
+        let output = command(&data_dir, &["doctor", "--json"]);
+        let told = text(&output.stdout);
+        let states: Vec<(String, String)> = told
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|item| (item["name"].as_str().unwrap().to_owned(), item["state"].as_str().unwrap().to_owned()))
+            .collect();
+        (output, states)
+    };
+    let state_of = |states: &[(String, String)], name: &str| {
+        states.iter().find(|(known, _)| known == name).map(|(_, state)| state.clone()).unwrap()
+    };
+    let (output, healthy) = states();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(state_of(&healthy, "server"), "good");
+    assert!(healthy.iter().all(|(_, state)| state != "bad"), "{healthy:?}");
+    program.signal("TERM");
+    assert!(program.output().status.success());
+
+    fs::set_permissions(data_dir.join("keys/tls.crt"), fs::Permissions::from_mode(0o644)).unwrap();
+    let (output, broken) = states();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(state_of(&broken, "certificate"), "bad");
+    assert_eq!(state_of(&broken, "server"), "doubtful");
+    assert!(text(&output.stdout).contains("chmod 600"), "{output:?}");
+    assert!(!data_dir.join("doctor.probe").exists());
+
+    let nowhere = command(&dir.path().join("none"), &["doctor"]);
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(text(&nowhere.stdout).contains("there is no store in"), "{nowhere:?}");
+}
+
+/// As systemd starts it: the socket is passed, and it is told what happens.
+#[test]
+fn it_takes_a_socket_and_says_how_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let notes = UnixDatagram::bind(dir.path().join("notes")).unwrap();
+    notes.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let next = || {
+        let mut note = [0; 1024];
+        let len = notes.recv(&mut note).unwrap();
+        text(&note[..len])
+    };
+    // The shell makes the socket descriptor 3 of the process that becomes the server.
+    let mut server = Command::new("/bin/sh")
+        .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_backup-server"))
+        .args(["serve", "--plain-http", "--min-free", "0B", "--reserve", "0B", "--listen", "127.0.0.1:1", "--data-dir"])
+        .arg(dir.path().join("data"))
+        .env("NOTIFY_SOCKET", dir.path().join("notes"))
+        .env("WATCHDOG_USEC", "200000")
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = next();
+    while !said.contains("READY=1") {
+        assert!(said.contains("WATCHDOG=1"), "{said}");
+        said = next();
+    }
+    assert!(said.contains(&format!("STATUS=listening on http://{address}/")), "{said}");
+    let mut connection = TcpStream::connect(address).unwrap();
+    connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(next().contains("WATCHDOG=1"));
+    let stopped = Command::new("kill").arg(server.id().to_string()).status().unwrap();
+    assert!(stopped.success());
+    let mut said = next();
+    while !said.contains("STOPPING=1") {
+        assert!(said.contains("WATCHDOG=1"), "{said}");
+        said = next();
+    }
+    assert!(server.wait().unwrap().success());
 }

@@ -7,7 +7,7 @@ use delta_core::{BasisSet, BlockLen, ExactMatcher, Limits, Matcher, OpList, Sign
 use object::{Kind, ObjectId, SealedRecord, VaultId};
 use proto::{ClientRequest, FailCode, ServerReply, SignatureRange, SignatureRequest};
 use store::{NewVault, Store, StoreOptions, UnixMs, VaultMode};
-use vault::{DeltaEncoder, Keys, PlainObject, Sealer, VaultKey};
+use vault::{Compress, DeltaEncoder, Keys, PlainObject, Sealer, VaultKey};
 
 use crate::backup::{Backup, noise, restore, sealer};
 use crate::client::{Client, Device};
@@ -331,6 +331,83 @@ async fn content_that_is_not_what_its_id_promises_ends_the_session() {
     let chunk = PlainObject::new(&other, Kind::Data, Vec::new(), Bytes::from_static(b"chunk"));
     versions.device.client.put(&[sealer(&other).seal(&[chunk]).unwrap()]).await;
     assert_eq!(versions.device.client.end().await.unwrap().code(), FailCode::Integrity);
+    server.stop().await;
+}
+
+/// Where a bit flips on a client whose memory fails, after it gave the chunk its name.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Plaintext,
+    Compressed,
+    /// And the checksum is made of what is wrong.
+    Sealed,
+    Sending,
+}
+
+/// Compresses into one raw block (RFC 8878), and flips a bit of it.
+struct Flipping {
+    bit: usize,
+}
+
+impl Compress for Flipping {
+    fn compress(&mut self, plain: &[u8], frame: &mut Vec<u8>) -> bool {
+        let len = u32::try_from(plain.len()).unwrap();
+        *frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0b1010_0000];
+        frame.extend_from_slice(&len.to_le_bytes());
+        frame.extend_from_slice(&(len << 3 | 1).to_le_bytes()[..3]);
+        frame.extend_from_slice(plain);
+        flip(&mut frame[12..], self.bit);
+        true
+    }
+}
+
+fn flip(bytes: &mut [u8], bit: usize) {
+    let bit = bit % (bytes.len() * 8);
+    bytes[bit / 8] ^= 1 << (bit % 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_flips_on_a_client_is_noticed_before_it_is_acknowledged() {
+    let server = TestServer::start().await;
+    let mut device = Device::new(&server).await;
+    let stages = [Stage::Plaintext, Stage::Compressed, Stage::Sealed, Stage::Sending];
+    for (number, stage) in stages.into_iter().cycle().take(40).enumerate() {
+        let chunk = noise(number as u64, 1000);
+        let chunk = PlainObject::new(&device.keys, Kind::Data, Vec::new(), chunk.into());
+        let bit = usize::from(u16::from_le_bytes([chunk.body[0], chunk.body[1]]));
+        let mut sent = chunk.clone();
+        let mut sealer = sealer(&device.keys);
+        match stage {
+            Stage::Plaintext => {
+                let mut body = chunk.body.to_vec();
+                flip(&mut body, bit);
+                sent.body = body.into();
+            }
+            Stage::Compressed => {
+                let salt = *blake3::hash(&chunk.body).as_bytes().first_chunk().unwrap();
+                sealer = Sealer::with_compressor(&device.keys, salt, Box::new(Flipping { bit }));
+            }
+            Stage::Sealed | Stage::Sending => {}
+        }
+        let record = sealer.seal(&[sent]).unwrap();
+        let mut bytes = record.bytes().to_vec();
+        let body = record.view().len().body_offset()..bytes.len() - 4;
+        if let Stage::Sealed | Stage::Sending = stage {
+            flip(&mut bytes[body.clone()], bit);
+        }
+        if let Stage::Sealed = stage {
+            let crc = crc32c::crc32c(&bytes[body.clone()]);
+            bytes[body.end..].copy_from_slice(&crc.to_le_bytes());
+        }
+        device.client.begin("home").await;
+        device.client.put(&[SealedRecord::new(bytes.into()).unwrap()]).await;
+        let failure = device.client.flush().await.unwrap_err();
+        assert_eq!((failure.code(), device.client.durable), (FailCode::Integrity, 0), "{stage:?}, bit {bit}");
+        device.reconnect(server.server.address()).await;
+        device.client.begin("home").await;
+        assert_eq!(device.client.held(&[chunk.id]).await, [false], "{stage:?}, bit {bit}");
+        device.reconnect(server.server.address()).await;
+    }
     server.stop().await;
 }
 

@@ -1,14 +1,28 @@
 //! Tests of the server through its port, its commands and its files.
+#![allow(clippy::disallowed_methods, reason = "tests make and look at files themselves")]
 
 mod access;
 mod backup;
+mod browsers;
 mod canary;
 mod client;
 mod command;
+mod dav;
 mod deltas;
 mod drive;
+mod flood;
+mod garbage;
 mod hostile;
 mod http;
+mod live;
+mod rest;
+mod retention;
 mod sealed;
 mod server;
 mod sessions;
+mod shares;
+mod snapshots;
+mod thumbnails;
+mod tickets;
+mod transfer;
+mod tus;

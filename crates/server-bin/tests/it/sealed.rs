@@ -20,6 +20,7 @@ use vault::{KeySlot, PassphraseCost, SlotError, VaultKey};
 
 use crate::backup::noise;
 use crate::client::{Client, Token};
+use crate::rest::Script;
 use crate::server::{Program, command, text};
 
 const ACCOUNT: &str = "sealed";
@@ -60,7 +61,7 @@ impl Sealed {
     }
 
     fn serve(data_dir: &Path) -> Program {
-        Program::serve(data_dir, &["--log-level", "debug", "--log-format", "json"])
+        Program::serve(data_dir, &["--log-level", "debug", "--log-format", "json", "--hosts", "server"])
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -145,6 +146,7 @@ impl Machine {
             excludes: Vec::new(),
             host: "host".to_owned(),
             user: "user".to_owned(),
+            reread_every: 30,
             max_wait: Duration::ZERO,
         };
         let monitor = Silent::default();
@@ -239,7 +241,7 @@ fn ten_generations_cost_what_changed_and_restore_identically() {
     })
     .unwrap();
     assert!(names.iter().any(|name| name.ends_with("files/image")), "{names:?}");
-    let snapshots = ::client::snapshots(&line, Some("home")).unwrap();
+    let snapshots = ::client::snapshots(&line, Some("home"), false).unwrap();
     assert!(snapshots.len() == 12 && snapshots.iter().all(|snapshot| snapshot.details.is_ok()));
 }
 
@@ -423,13 +425,12 @@ fn only_the_passphrase_opens_it() {
     assert!(refused.to_string().contains("the server says that this vault is not sealed"), "{refused}");
 
     // A drive is what the server reads; a sealed vault has none.
-    let session = Session::open(&machine.connection, Some(&passphrase())).unwrap();
     fs::write(machine.files().join("file"), b"content").unwrap();
     let file = PutFile { source: machine.files().join("file"), target: b"file".to_vec() };
     let line = machine.line();
     let refusals = [
-        ::client::put(&session, &machine.folders, &[file], &Silent::default()).err(),
-        ::client::remove(&session, b"file").err(),
+        ::client::put(&line, &machine.folders, &[file], &Silent::default()).err(),
+        ::client::remove(&line, b"file").err(),
         ::client::list_drive(&line, b"").err(),
         ::client::get(&line, b"file", GetTarget::Stream(&mut Vec::new()), &Silent::default()).err(),
     ];
@@ -452,7 +453,7 @@ fn another_passphrase_opens_the_same_vault() {
     fs::write(machine.files().join("file"), CONTENT_CANARY).unwrap();
     for passphrase in [&passphrase(), &new] {
         let line = machine.try_line(Some(passphrase)).unwrap();
-        assert!(::client::snapshots(&line, None).unwrap().is_empty(), "a device sees its own chains");
+        assert!(::client::snapshots(&line, None, false).unwrap().is_empty(), "a device sees its own chains");
     }
     let again = machine.back_up();
     assert!(again.bytes_stored < before.bytes_stored, "the content was there: it is the same key");
@@ -465,6 +466,52 @@ fn another_passphrase_opens_the_same_vault() {
     let machine = server.machine("watch");
     let error = machine.try_line(Some(&new)).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
+}
+
+/// Over HTTP nobody reads a sealed vault, and who tries is told why and what to do.
+#[test]
+fn rest_says_that_a_vault_is_sealed() {
+    let server = Sealed::new();
+    let machine = server.machine("laptop");
+    fs::write(machine.files().join("file"), b"content").unwrap();
+    let snapshot = machine.back_up().snapshot.to_string();
+    let token = command(&server.data_dir(), &["token", "add", "test", "--account", ACCOUNT, "--scope", "admin"]);
+    assert!(token.status.success(), "{token:?}");
+    let authorization = format!("Bearer {}", text(&token.stdout).trim());
+    let script = Script { address: server.program.address(), authorization };
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        // What the server knows without a key it tells.
+        let chains = script.get("/api/v1/chains").await.expect(200).json();
+        assert_eq!((&chains["items"][0]["snapshots"], &chains["items"][0]["is_sealed"]), (&1.into(), &true.into()));
+        let chain = chains["items"][0]["id"].as_str().unwrap().to_owned();
+        let look = script.get(&format!("/api/v1/snapshots/{snapshot}")).await.expect(200).json();
+        assert!(look["made"].is_null(), "{look}");
+        let found = script.get("/api/v1/search/snapshots?q=file").await.expect(200).json();
+        assert_eq!((&found["items"], &found["sealed_chains"]), (&serde_json::json!([]), &1.into()));
+        for (method, path) in [
+            ("GET", format!("snapshots/{snapshot}/entries")),
+            ("GET", format!("snapshots/{snapshot}/content?path=file")),
+            ("GET", format!("snapshots/{snapshot}/archive")),
+            ("GET", format!("snapshots/{snapshot}/search?q=file")),
+            ("GET", format!("snapshots/{snapshot}/diff?with={snapshot}")),
+            ("GET", format!("chains/{chain}/timeline?path=file")),
+            ("GET", "files/file".to_owned()),
+            ("PUT", "files/file".to_owned()),
+            ("DELETE", "files/file".to_owned()),
+            ("GET", "entry?path=file".to_owned()),
+            ("GET", "folder".to_owned()),
+            ("GET", "versions?path=file".to_owned()),
+            ("GET", "trash".to_owned()),
+            ("GET", "search?q=file".to_owned()),
+            ("GET", "zip?path=file".to_owned()),
+        ] {
+            let answer = script.ask(method, &format!("/api/v1/{path}"), &[], b"").await;
+            assert_eq!(answer.status, 409, "{method} {path}");
+            let problem = answer.expect(409).json();
+            assert_eq!(problem["type"], "urn:delta-backup:sealed", "{method} {path}");
+            assert!(problem["detail"].as_str().unwrap().contains("backup-client"), "{problem}");
+        }
+    });
 }
 
 #[test]

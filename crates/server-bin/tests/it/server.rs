@@ -21,6 +21,8 @@ pub(crate) fn options(dir: &Path) -> Options {
         listen: Some("127.0.0.1:0".parse().unwrap()),
         plain_http: Some(true),
         min_free: Some(ByteCount(0)),
+        reserve: Some(ByteCount(0)),
+        hosts: Some(vec!["server".to_owned()]),
         ..Options::default()
     }
 }
@@ -86,7 +88,8 @@ pub(crate) fn command(dir: &Path, arguments: &[&str]) -> Output {
 
 fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_backup-server"));
-    program.env_clear().stdin(Stdio::null());
+    // Where temporary folders are in memory, tests are as good.
+    program.env_clear().env("BACKUP_SERVER_ANY_FILE_SYSTEM", "true").stdin(Stdio::null());
     program
 }
 
@@ -103,7 +106,7 @@ impl Program {
         let port_file = dir.with_extension("port");
         let _ = std::fs::remove_file(&port_file);
         let mut child = program()
-            .args(["serve", "--listen", "127.0.0.1:0", "--plain-http", "--min-free", "0B"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--plain-http", "--min-free", "0B", "--reserve", "0B"])
             .args(arguments)
             .arg("--data-dir")
             .arg(dir)

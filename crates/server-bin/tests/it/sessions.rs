@@ -256,7 +256,7 @@ async fn many_requests_at_once_are_all_answered() {
         let request = match index % 3 {
             0 => ClientRequest::Held(ids.clone()),
             1 => ClientRequest::Fetch(proto::Fetch { ids: ids.clone(), with_basis: true }),
-            _ => ClientRequest::Snapshots(proto::Snapshots { chain: None, before: None, limit: 3 }),
+            _ => ClientRequest::Snapshots(proto::Snapshots { chain: None, before: None, limit: 3, in_trash: false }),
         };
         streams.push(device.client.start(&request).await);
     }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Transaction};
 
-use crate::catalog::row;
+use crate::catalog::{clock, row};
 use crate::commit::Stored;
 use crate::ids::VaultKey;
 use crate::{IdempotencyKey, StoreError, UnixMs};
@@ -44,6 +44,14 @@ impl Answer {
     }
 }
 
+/// Whether bytes are an answer, which is then the same after it is written again.
+#[cfg(fuzzing)]
+pub(crate) fn reads(bytes: &[u8]) -> bool {
+    let Some(answer) = Answer::decode(bytes) else { return false };
+    assert_eq!(answer.encode(), bytes);
+    true
+}
+
 /// The answer this key got before.
 ///
 /// Fails with [`StoreError::Conflict`] when it was asked with another request.
@@ -74,7 +82,8 @@ pub(crate) fn insert(
     answer: &Answer,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5)";
-    let parameters = (vault.0, key.as_bytes(), &request_hash[..], answer.encode(), answer.received.0);
+    let created = clock::counted(tx, answer.received)?;
+    let parameters = (vault.0, key.as_bytes(), &request_hash[..], answer.encode(), created.0);
     tx.prepare_cached(sql)?.execute(parameters)?;
     Ok(())
 }

@@ -6,22 +6,39 @@
 //! folder; nothing else in the process may open the catalog's files (closing them would drop SQLite's locks).
 
 pub(crate) mod accounts;
+pub(crate) mod alarms;
+pub(crate) mod audit;
+pub(crate) mod clock;
+pub(crate) mod collection;
+pub(crate) mod copy;
 pub(crate) mod drive;
 pub(crate) mod idempotency;
+pub(crate) mod logins;
 pub(crate) mod objects;
 pub(crate) mod packs;
+pub(crate) mod pins;
+pub(crate) mod quota;
+pub(crate) mod retention;
+pub(crate) mod second_factor;
 pub(crate) mod sessions;
+pub(crate) mod setup;
+pub(crate) mod shares;
 pub(crate) mod snapshots;
 pub(crate) mod status;
+pub(crate) mod traffic;
+pub(crate) mod trash;
+pub(crate) mod uploads;
 pub(crate) mod vaults;
+pub(crate) mod web_sessions;
 pub(crate) mod young;
 
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
 
 use crate::catalog::young::Young;
+use crate::reserve::Reserve;
 use crate::{StoreError, StoreId};
 
 /// Changes of the schema, in order; a catalog's `user_version` counts those it has.
@@ -34,7 +51,7 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// Pages of the log that are worth a checkpoint: 128 MiB. Rows of the object index fall all over the file, so a page is
 /// better written back once for many of them.
 const CHECKPOINT_PAGES: u32 = 32_768;
-const WRITER_CACHE_KIB: u32 = 48 * 1024;
+const WRITER_CACHE_KIB: u32 = 40 * 1024;
 const READER_CACHE_KIB: u32 = 4 * 1024;
 const READER_COUNT: usize = 4;
 const BUSY_TIMEOUT_MS: u32 = 10_000;
@@ -45,6 +62,7 @@ pub(crate) struct Catalog {
     writer: Mutex<Connection>,
     instance: [u8; 16],
     young: Young,
+    reserve: Arc<Reserve>,
     halted: OnceLock<String>,
 }
 
@@ -61,6 +79,15 @@ pub(crate) struct Meta {
 impl Catalog {
     /// Makes the catalog's file with an empty catalog. A file left by a creation that was cut off is completed.
     pub(crate) fn create(path: &Path, store: StoreId, now_ms: i64) -> Result<(), StoreError> {
+        Self::create_with(path, store, now_ms, None)
+    }
+
+    /// Makes an empty catalog for packs that are there already: nothing may be deleted, for this reason.
+    pub(crate) fn create_latched(path: &Path, store: StoreId, now_ms: i64, latch: &str) -> Result<(), StoreError> {
+        Self::create_with(path, store, now_ms, Some(latch))
+    }
+
+    fn create_with(path: &Path, store: StoreId, now_ms: i64, latch: Option<&str>) -> Result<(), StoreError> {
         let mut writer = open_writer(path)?;
         let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if schema_version(&tx)? != 0 {
@@ -68,7 +95,10 @@ impl Catalog {
         }
         migrate(&tx, 0)?;
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;
-        tx.execute("INSERT INTO meta VALUES (1, ?1, zeroblob(16), 0, 0, 0, 0, NULL, ?2)", (store.as_bytes(), now_ms))?;
+        tx.execute(
+            "INSERT INTO meta VALUES (1, ?1, zeroblob(16), 0, 0, 0, 0, ?3, ?2, NULL, NULL, NULL, NULL)",
+            (store.as_bytes(), now_ms, latch),
+        )?;
         tx.commit()?;
         Ok(())
     }
@@ -83,7 +113,12 @@ impl Catalog {
     }
 
     /// Opens the catalog, brings its schema up to date and takes it over: whoever had it open can write no more.
-    pub(crate) fn open(path: &Path, instance: [u8; 16], young_rows_max: usize) -> Result<(Self, Meta), StoreError> {
+    pub(crate) fn open(
+        path: &Path,
+        instance: [u8; 16],
+        young_rows_max: usize,
+        reserve: Arc<Reserve>,
+    ) -> Result<(Self, Meta), StoreError> {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
             return Err(StoreError::CatalogUnusable {
                 what: format!("SQLite {} has the WAL-reset bug", rusqlite::version()),
@@ -122,7 +157,7 @@ impl Catalog {
         let readers = Readers::open(path)?;
         let halted = OnceLock::new();
         let young = Young::new(young_rows_max);
-        Ok((Self { readers, writer: Mutex::new(writer), instance, young, halted }, meta))
+        Ok((Self { readers, writer: Mutex::new(writer), instance, young, reserve, halted }, meta))
     }
 
     /// Runs a query on what was committed last.
@@ -145,6 +180,15 @@ impl Catalog {
             self.halt(format!("the catalog failed: {error}"));
         }
         result
+    }
+
+    /// The same for what makes room, and for commits: on a disk that is nearly full they use the reserve.
+    pub(crate) fn write_on_reserve<T>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.reserve.make_room();
+        self.write(change)
     }
 
     /// Stops all writing, for the reason of the first call.
@@ -260,7 +304,7 @@ fn quick_check(connection: &Connection) -> Result<(), StoreError> {
     if finding == "ok" {
         return Ok(());
     }
-    Err(StoreError::CatalogUnusable { what: format!("it is damaged: {finding}") })
+    Err(StoreError::CatalogDamaged { what: finding })
 }
 
 fn schema_version(connection: &Connection) -> Result<u32, StoreError> {
@@ -324,6 +368,12 @@ pub(crate) fn next_generation(tx: &Transaction<'_>) -> Result<u64, StoreError> {
     Ok(statement.query_row((), |row| unsigned(row, 0))?)
 }
 
+/// Makes the generation higher than it is and than `witnessed`, and returns it.
+pub(crate) fn lift_generation(tx: &Transaction<'_>, witnessed: u64) -> Result<u64, StoreError> {
+    let sql = "UPDATE meta SET generation = max(generation, ?1) + 1 RETURNING generation";
+    Ok(tx.query_row(sql, [signed(witnessed)], |row| unsigned(row, 0))?)
+}
+
 /// Reads all rows of a query.
 fn rows<T>(
     connection: &Connection,
@@ -360,4 +410,52 @@ fn signed(value: u64) -> i64 {
 /// The error of an enum column that holds a number nobody wrote.
 fn unknown_number(column: usize, value: i64) -> rusqlite::Error {
     rusqlite::Error::IntegralValueOutOfRange(column, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(connection: &Connection, pragma: &str) -> i64 {
+        connection.pragma_query_value(None, pragma, |row| row.get(0)).optional().unwrap().unwrap_or(0)
+    }
+
+    /// Whoever writes syncs each commit, and nobody maps the file or believes in cells unchecked.
+    #[test]
+    fn the_settings_are_those_that_durability_needs() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("catalog.sqlite3");
+        Catalog::create(&path, StoreId::from_bytes([1; 16]), 0).unwrap();
+        let writer = open_writer(&path).unwrap();
+        let mode: String = writer.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!((mode.as_str(), setting(&writer, "synchronous"), setting(&writer, "foreign_keys")), ("wal", 2, 1));
+        for connection in [writer, open_reader(&path).unwrap()] {
+            for (pragma, expected) in [("trusted_schema", 0), ("cell_size_check", 1), ("mmap_size", 0)] {
+                assert_eq!(setting(&connection, pragma), expected, "{pragma}");
+            }
+        }
+    }
+
+    /// A setting that SQLite takes note of and does not follow is found by reading it back.
+    #[test]
+    fn a_setting_that_does_not_take_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("catalog.sqlite3");
+        for (pragma, weaker, expected) in [
+            ("synchronous", "NORMAL", 2),
+            ("foreign_keys", "OFF", 1),
+            ("trusted_schema", "ON", 0),
+            ("cell_size_check", "OFF", 1),
+        ] {
+            let writer = open_writer(&path).unwrap();
+            check_pragma(&writer, pragma, expected).unwrap();
+            writer.pragma_update(None, pragma, weaker).unwrap();
+            let error = check_pragma(&writer, pragma, expected).unwrap_err();
+            assert!(matches!(&error, StoreError::CatalogUnusable { what } if what.contains(pragma)), "{error}");
+        }
+        // A database in memory answers "memory" to the wish for a log.
+        let error = open_writer(Path::new(":memory:")).unwrap_err();
+        assert!(error.to_string().contains("cannot be WAL"), "{error}");
+        assert!(rusqlite::version_number() >= SQLITE_VERSION_MIN);
+    }
 }

@@ -1,14 +1,15 @@
 //! The object index: where each copy of each object stands. Asked and filled in batches.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use object::{Kind, ObjectId, RecordHead};
 use rusqlite::{Connection, Transaction};
 
 use crate::StoreError;
 use crate::catalog::packs::PackState;
-use crate::catalog::unknown_number;
 use crate::catalog::young::YoungCopy;
+use crate::catalog::{row, rows, signed, unknown_number};
 use crate::ids::{HalfId, PackKey, VaultKey, half};
 use crate::pack::Span;
 
@@ -33,10 +34,37 @@ impl Form {
         Ok(Self { kind, is_delta: number & Self::DELTA != 0 })
     }
 
+    /// The form of a copy that may be marked as damaged.
+    fn of_marked(number: u8) -> rusqlite::Result<Self> {
+        Self::from_number(number & !Self::DAMAGED)
+    }
+
     /// Whether the copy is all there is to it: no edges, nothing to rebuild from.
     pub(crate) fn is_leaf(self) -> bool {
         self.kind == Kind::Data && !self.is_delta
     }
+}
+
+/// What a row of the index says a copy is, damaged ones included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredForm {
+    pub(crate) form: Form,
+    pub(crate) is_damaged: bool,
+}
+
+/// The form of a row, whether or not its copy is found by [`locate`].
+pub(crate) fn stored_form(number: u8) -> rusqlite::Result<StoredForm> {
+    let form = Form::from_number(number & !Form::DAMAGED)?;
+    Ok(StoredForm { form, is_damaged: number & Form::DAMAGED != 0 })
+}
+
+/// A row of the index as garbage collection reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Copy {
+    pub(crate) id: HalfId,
+    pub(crate) pack: PackKey,
+    pub(crate) span: Span,
+    pub(crate) form: StoredForm,
 }
 
 /// One copy of an object.
@@ -49,14 +77,19 @@ pub(crate) struct Location {
 }
 
 impl Location {
-    /// Copies that need no other object come first, then those whose pack is not condemned, then the newest.
     fn preference(&self) -> impl Ord + use<> {
-        (self.form.is_delta, self.condemned, Reverse(self.pack), self.span)
+        preference(self.form, self.condemned, self.pack, self.span)
     }
 }
 
+/// The order of an object's copies, the best first: copies that need no other object come first, then those whose pack is
+/// not condemned, then the newest.
+pub(crate) fn preference(form: Form, condemned: bool, pack: PackKey, span: Span) -> impl Ord + use<> {
+    (form.is_delta, condemned, Reverse(pack), span)
+}
+
 /// All copies of an object that can be read, the best first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Copies {
     best: Option<Location>,
     others: Vec<Location>,
@@ -195,4 +228,118 @@ fn locate_sql(padded_len: usize) -> &'static str {
     });
     let index = BATCH_LENS.iter().position(|len| *len == padded_len).expect("one of the sizes");
     &TEXTS[index]
+}
+
+/// One row of the index, as verification sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MarkedRow {
+    pub(crate) id: HalfId,
+    pub(crate) span: Span,
+    pub(crate) form: Form,
+    /// The copy is known to be damaged, and not found.
+    pub(crate) is_damaged: bool,
+}
+
+/// The row of one copy.
+pub(crate) fn marked_row(
+    connection: &Connection,
+    vault: VaultKey,
+    id: HalfId,
+    pack: PackKey,
+    offset: u32,
+) -> Result<Option<MarkedRow>, StoreError> {
+    let sql = "SELECT half_id, offset, len, form FROM object
+               WHERE vault = ?1 AND half_id = ?2 AND pack = ?3 AND offset = ?4";
+    row(connection, sql, (vault.0, id, pack.0, offset), to_marked_row)
+}
+
+/// All rows of a pack, by offset. Reads the whole index: there is none by pack.
+pub(crate) fn rows_of_pack(connection: &Connection, pack: PackKey) -> Result<Vec<MarkedRow>, StoreError> {
+    let sql = "SELECT half_id, offset, len, form FROM object WHERE pack = ?1 ORDER BY offset, half_id";
+    rows(connection, sql, [pack.0], to_marked_row)
+}
+
+fn to_marked_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<MarkedRow> {
+    let form: u8 = row.get(3)?;
+    Ok(MarkedRow {
+        id: row.get(0)?,
+        span: Span { offset: row.get(1)?, len: row.get(2)? },
+        form: Form::of_marked(form)?,
+        is_damaged: form & Form::DAMAGED != 0,
+    })
+}
+
+/// How many rows each pack has. Reads the whole index.
+pub(crate) fn count_by_pack(connection: &Connection) -> Result<HashMap<PackKey, u64>, StoreError> {
+    let mut counts = HashMap::new();
+    let mut statement = connection.prepare_cached("SELECT pack FROM object")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        *counts.entry(PackKey(row.get(0)?)).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+/// Writes rows as they are, in place of those that are there: the copies have just been read and are sound.
+pub(crate) fn put(tx: &Transaction<'_>, rows: impl Iterator<Item = Row>) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached("INSERT OR REPLACE INTO object VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    for Row { vault, id, pack, span, form } in rows {
+        statement.execute((vault.0, id, pack.0, span.offset, span.len, form.number()))?;
+    }
+    Ok(())
+}
+
+/// Marks copies in a pack as damaged; says how many were not before.
+pub(crate) fn mark_damaged(
+    tx: &Transaction<'_>,
+    vault: VaultKey,
+    pack: PackKey,
+    copies: impl Iterator<Item = (HalfId, u32)>,
+) -> Result<u64, StoreError> {
+    let sql = "UPDATE object SET form = form + 16
+               WHERE vault = ?1 AND half_id = ?2 AND pack = ?3 AND offset = ?4 AND form < 16";
+    let mut statement = tx.prepare_cached(sql)?;
+    let mut marked = 0;
+    for (id, offset) in copies {
+        marked += statement.execute((vault.0, id, pack.0, offset))? as u64;
+    }
+    Ok(marked)
+}
+
+/// Marks everything as damaged, for a rebuild that puts every row back whose copy it finds.
+pub(crate) fn mark_all(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.execute("UPDATE object SET form = form + 16 WHERE form < 16", ())?;
+    Ok(())
+}
+
+/// Forgets one copy.
+pub(crate) fn forget(
+    tx: &Transaction<'_>,
+    vault: VaultKey,
+    pack: PackKey,
+    copies: impl Iterator<Item = (HalfId, u32)>,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM object WHERE vault = ?1 AND half_id = ?2 AND pack = ?3 AND offset = ?4";
+    let mut statement = tx.prepare_cached(sql)?;
+    for (id, offset) in copies {
+        statement.execute((vault.0, id, pack.0, offset))?;
+    }
+    Ok(())
+}
+
+/// Forgets copies in packs that the catalog does not know.
+pub(crate) fn forget_dangling(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM object WHERE pack NOT IN (SELECT pack FROM pack)", ())?;
+    Ok(())
+}
+
+/// Objects that have damaged copies and no other, of one vault; `limit` bounds the answer.
+pub(crate) fn lost(connection: &Connection, vault: VaultKey, limit: u64) -> Result<Vec<HalfId>, StoreError> {
+    // The plain `form >= 16` lets the partial index serve.
+    let sql = "SELECT DISTINCT half_id FROM object AS damaged WHERE vault = ?1 AND form >= 16 AND NOT EXISTS (
+                   SELECT 1 FROM object AS sound JOIN pack USING (pack)
+                   WHERE sound.vault = damaged.vault AND sound.half_id = damaged.half_id AND sound.form < 16
+                       AND pack.state IN (2, 3))
+               LIMIT ?2";
+    rows(connection, sql, (vault.0, signed(limit)), |row| row.get(0))
 }

@@ -116,14 +116,134 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<PackRow>, StoreError> {
     rows(connection, "SELECT pack, id, vault, state, is_indexed FROM pack", (), pack_row)
 }
 
-/// The id of a pack, by which its file is found.
-pub(crate) fn id(connection: &Connection, key: PackKey) -> Result<Option<PackId>, StoreError> {
-    row(connection, "SELECT id FROM pack WHERE pack = ?1", [key.0], |row| row.get(0).map(PackId::from_bytes))
+/// The header that a pack's file was given.
+pub(crate) fn header(connection: &Connection, key: PackKey) -> Result<Option<PackHeader>, StoreError> {
+    let sql = "SELECT pack.id, class, vault.id, created_generation FROM pack JOIN vault USING (vault) WHERE pack = ?1";
+    row(connection, sql, [key.0], |row| {
+        let class = unsigned(row, 1)?;
+        Ok(PackHeader {
+            pack: PackId::from_bytes(row.get(0)?),
+            class: PackClass::from_number(class).ok_or_else(|| unknown_number(1, signed(class)))?,
+            vault: VaultId::from_bytes(row.get(2)?),
+            created_generation: unsigned(row, 3)?,
+        })
+    })
+}
+
+/// A pack as verification sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PackFacts {
+    pub(crate) row: PackRow,
+    pub(crate) header: PackHeader,
+    pub(crate) hash: Option<[u8; 32]>,
+    /// Whether garbage collection let go of copies in it: records that the index does not know are no wonder then.
+    pub(crate) has_let_go: bool,
+}
+
+impl PackFacts {
+    /// Whether it is there to be read: not being written, deleted, or set aside.
+    pub(crate) fn is_readable(&self) -> bool {
+        matches!(self.row.state, PackState::Sealed | PackState::Condemned) && self.row.is_indexed
+    }
+}
+
+/// What the catalog knows of a pack; `None` when it does not know it.
+pub(crate) fn facts(connection: &Connection, id: PackId) -> Result<Option<PackFacts>, StoreError> {
+    let sql = "SELECT pack, id, vault, state, is_indexed, hash, has_let_go FROM pack WHERE id = ?1";
+    let found = row(connection, sql, [id.as_bytes()], |row| Ok((pack_row(row)?, row.get(5)?, row.get(6)?)))?;
+    let Some((row, hash, has_let_go)) = found else { return Ok(None) };
+    let header = header(connection, row.key)?.ok_or(StoreError::NotFound { what: "vault" })?;
+    Ok(Some(PackFacts { row, header, hash, has_let_go }))
+}
+
+/// Notes that every byte of a pack has been read.
+pub(crate) fn set_verified(tx: &Transaction<'_>, key: PackKey, now: UnixMs) -> Result<(), StoreError> {
+    tx.execute("UPDATE pack SET verified_ms = ?2 WHERE pack = ?1", (key.0, now.0))?;
+    Ok(())
+}
+
+/// Notes that objects of a pack are not where they were: whatever was concluded from it before is looked up again.
+pub(crate) fn unsettle(tx: &Transaction<'_>, key: PackKey) -> Result<(), StoreError> {
+    let seq: i64 =
+        tx.query_row("UPDATE meta SET condemn_seq = condemn_seq + 1 RETURNING condemn_seq", (), |row| row.get(0))?;
+    tx.execute("UPDATE pack SET condemn_seq = ?2 WHERE pack = ?1", (key.0, seq))?;
+    Ok(())
+}
+
+/// Sets a pack aside: nothing is read from it any more.
+pub(crate) fn set_bad(tx: &Transaction<'_>, key: PackKey) -> Result<(), StoreError> {
+    let sql = "UPDATE pack SET state = 5, condemned_epoch = NULL, condemned_ms = NULL, condemned_generation = NULL
+               WHERE pack = ?1 AND state IN (2, 3)";
+    tx.execute(sql, [key.0])?;
+    unsettle(tx, key)
+}
+
+/// Takes a pack that was set aside in again, as if it were about to be sealed.
+pub(crate) fn take_back(tx: &Transaction<'_>, key: PackKey) -> Result<(), StoreError> {
+    tx.execute("UPDATE pack SET state = 1 WHERE pack = ?1 AND state = 5", [key.0])?;
+    Ok(())
+}
+
+/// Notes what a pack's file was found to be.
+pub(crate) fn set_file(
+    tx: &Transaction<'_>,
+    key: PackKey,
+    file: &PackFile,
+    object_count: usize,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE pack SET bytes = ?2, record_count = ?3, object_count = ?4, hash = ?5, is_indexed = 1,
+         has_let_go = 0 WHERE pack = ?1",
+        (key.0, signed(file.len), file.record_count, signed(object_count as u64), file.hash),
+    )?;
+    Ok(())
+}
+
+/// Which packs to verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackChoice {
+    /// All.
+    All,
+    /// Those sealed at this moment or later.
+    SealedSince(UnixMs),
+    /// Those that nobody has verified since this moment, nor written.
+    NotVerifiedSince(UnixMs),
+}
+
+/// The packs chosen that can be read, and their lengths; those verified longest ago first, `limit` at most.
+pub(crate) fn choose(
+    connection: &Connection,
+    choice: PackChoice,
+    limit: u64,
+) -> Result<Vec<(PackId, u64)>, StoreError> {
+    let (sealed_since, verified_before) = match choice {
+        PackChoice::All => (i64::MIN, i64::MAX),
+        PackChoice::SealedSince(moment) => (moment.0, i64::MAX),
+        PackChoice::NotVerifiedSince(moment) => (i64::MIN, moment.0),
+    };
+    let sql = "SELECT id, bytes FROM pack WHERE state IN (2, 3) AND coalesce(sealed_ms, 0) >= ?1
+                   AND coalesce(verified_ms, sealed_ms, -9223372036854775808) < ?2
+               ORDER BY coalesce(verified_ms, sealed_ms) NULLS FIRST, pack LIMIT ?3";
+    rows(connection, sql, (sealed_since, verified_before, signed(limit)), |row| {
+        Ok((PackId::from_bytes(row.get(0)?), unsigned(row, 1)?))
+    })
 }
 
 /// What may happen to a pack next; `None` when there is no such pack.
 pub(crate) fn state(connection: &Connection, key: PackKey) -> Result<Option<PackState>, StoreError> {
     row(connection, "SELECT state FROM pack WHERE pack = ?1", [key.0], |row| PackState::from_number(0, row.get(0)?))
+}
+
+/// The vault a pack belongs to.
+pub(crate) fn vault(connection: &Connection, key: PackKey) -> Result<Option<VaultKey>, StoreError> {
+    row(connection, "SELECT vault FROM pack WHERE pack = ?1", [key.0], |row| row.get(0).map(VaultKey))
+}
+
+/// What may happen next to the pack of this name.
+pub(crate) fn state_by_id(connection: &Connection, id: PackId) -> Result<Option<PackState>, StoreError> {
+    row(connection, "SELECT state FROM pack WHERE id = ?1", [id.as_bytes()], |row| {
+        PackState::from_number(0, row.get(0)?)
+    })
 }
 
 /// Notes that all objects of these packs have their rows.
@@ -140,6 +260,28 @@ pub(crate) fn condemn_seq(connection: &Connection) -> Result<i64, StoreError> {
     Ok(connection.prepare_cached("SELECT condemn_seq FROM meta")?.query_row((), |row| row.get(0))?)
 }
 
+/// Of these packs, the condemned ones.
+pub(crate) fn condemned_of(
+    connection: &Connection,
+    is_one: impl Fn(PackKey) -> bool,
+) -> Result<Vec<PackKey>, StoreError> {
+    // Found by the index of unsealed packs, of which there are few.
+    let condemned = rows(connection, "SELECT pack FROM pack WHERE state <> 2 AND state = 3", (), |row| row.get(0))?;
+    Ok(condemned.into_iter().map(PackKey).filter(|pack| is_one(*pack)).collect())
+}
+
+/// Seals condemned packs again and stamps them with the current epoch; those that are going, or gone, stay so.
+pub(crate) fn take_condemnation_back(tx: &Transaction<'_>, keys: &[PackKey]) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "UPDATE pack SET state = 2, condemned_epoch = NULL, condemned_ms = NULL, condemned_generation = NULL,
+             touched_epoch = (SELECT epoch FROM meta) WHERE pack = ?1 AND state = 3",
+    )?;
+    for key in keys {
+        statement.execute([key.0])?;
+    }
+    Ok(())
+}
+
 /// Stamp-and-check: every pack must still be readable and untouched by condemnation and repacking since `seq`; then all
 /// of them are sealed and carry the current epoch. `false`: what relied on them must be looked up again.
 pub(crate) fn stamp(
@@ -149,8 +291,10 @@ pub(crate) fn stamp(
 ) -> Result<bool, StoreError> {
     let epoch: i64 = tx.prepare_cached("SELECT epoch FROM meta")?.query_row((), |row| row.get(0))?;
     let mut look = tx.prepare_cached("SELECT state, condemn_seq, touched_epoch FROM pack WHERE pack = ?1")?;
-    let mut touch =
-        tx.prepare_cached("UPDATE pack SET state = 2, condemned_epoch = NULL, touched_epoch = ?2 WHERE pack = ?1")?;
+    let mut touch = tx.prepare_cached(
+        "UPDATE pack SET state = 2, condemned_epoch = NULL, condemned_ms = NULL,
+                               condemned_generation = NULL, touched_epoch = ?2 WHERE pack = ?1",
+    )?;
     for key in keys {
         let mut found = look.query([key.0])?;
         let Some(found) = found.next()? else { return Ok(false) };

@@ -3,7 +3,7 @@
 use object::VaultId;
 use rusqlite::Transaction;
 
-use crate::catalog::{row, rows, signed, vaults};
+use crate::catalog::{clock, row, rows, signed, vaults};
 use crate::ids::VaultKey;
 use crate::{SessionId, Store, StoreError, UnixMs};
 
@@ -24,6 +24,7 @@ pub(crate) fn insert(
     parent: Option<u64>,
     now: UnixMs,
 ) -> Result<(), StoreError> {
+    let now = clock::counted(tx, now)?;
     let sql = "INSERT INTO session (id, vault, device, chain, parent, started_epoch, started_ms, last_active_ms)
                SELECT ?1, ?2, ?3, ?4, ?5, epoch, ?6, ?6 FROM meta";
     tx.prepare_cached(sql)?.execute((
@@ -39,6 +40,7 @@ pub(crate) fn insert(
 
 /// Notes that a session is alive.
 pub(crate) fn touch(tx: &Transaction<'_>, id: SessionId, now: UnixMs) -> Result<(), StoreError> {
+    let now = clock::counted(tx, now)?;
     tx.prepare_cached("UPDATE session SET last_active_ms = ?2 WHERE id = ?1")?.execute((id.as_bytes(), now.0))?;
     Ok(())
 }
@@ -73,12 +75,16 @@ pub(crate) fn ensure_chain(tx: &Transaction<'_>, vault: VaultKey, device: i64, n
 /// Ages past which rows of the past are dropped by [`Store::sweep`].
 #[derive(Clone, Copy, Debug)]
 pub struct Sweep {
-    /// Sessions not active since then stop pinning what they stored.
+    /// Sessions not active since then stop pinning what they stored, and uploads are given up.
     pub sessions_idle_since: UnixMs,
+    /// Pins older than this no longer keep what their snapshots refer to.
+    pub pins_before: UnixMs,
     /// Answers older than this are no longer repeated.
     pub answers_before: UnixMs,
-    /// Enrolments that expired before this are forgotten.
+    /// Enrolments, and links to set accounts up, that expired before this are forgotten.
     pub enrolments_before: UnixMs,
+    /// Sessions of browsers that began before this, or were not used since the other, are forgotten.
+    pub web_sessions_before: (UnixMs, UnixMs),
 }
 
 impl Store {
@@ -95,8 +101,17 @@ impl Store {
                 remove(tx, id)?;
                 dropped += 1;
             }
+            dropped += tx.execute("DELETE FROM upload WHERE last_active_ms < ?1", [sweep.sessions_idle_since.0])?;
+            dropped += tx.execute("DELETE FROM pin WHERE pinned_ms < ?1", [sweep.pins_before.0])?;
             dropped += tx.execute("DELETE FROM idempotency WHERE created_ms < ?1", [sweep.answers_before.0])?;
             dropped += tx.execute("DELETE FROM enrolment WHERE expires_ms < ?1", [sweep.enrolments_before.0])?;
+            dropped += tx.execute("DELETE FROM setup_link WHERE expires_ms < ?1", [sweep.enrolments_before.0])?;
+            let (began, seen) = sweep.web_sessions_before;
+            let sql = "DELETE FROM web_session WHERE created_ms < ?1 OR last_seen_ms < ?2";
+            dropped += tx.execute(sql, (began.0, seen.0))?;
+            // As old as the schema lets it go.
+            let sql = "DELETE FROM audit WHERE at_ms <= (SELECT max(at_ms) FROM audit) - 34560000000";
+            dropped += tx.execute(sql, ())?;
             Ok(dropped as u64)
         })
     }

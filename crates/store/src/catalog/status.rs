@@ -3,7 +3,7 @@
 use object::VaultId;
 
 use crate::catalog::packs::{self, PackTotals};
-use crate::catalog::unsigned;
+use crate::catalog::{row, signed, unsigned};
 use crate::{Store, StoreError, StoreId};
 
 /// How the store is doing.
@@ -21,10 +21,18 @@ pub struct Status {
     pub snapshots: u64,
     /// Snapshots in the trash.
     pub trashed_snapshots: u64,
+    /// Snapshots that are purged, and kept because somebody is restoring them.
+    pub pinned_snapshots: u64,
+    /// Chains of which nothing older than an unusual change goes until somebody confirms it.
+    pub frozen_chains: u64,
     /// Accounts.
     pub accounts: u64,
     /// Devices that are not revoked.
     pub devices: u64,
+    /// Those of them that are suspended: see [`Store::confirm_devices`].
+    pub suspended_devices: u64,
+    /// Tokens of scripts that are suspended: see [`Store::confirm_tokens`].
+    pub suspended_tokens: u64,
     /// Vaults.
     pub vaults: u64,
     /// Sessions that are open, or were cut off and may come back.
@@ -53,7 +61,11 @@ impl Store {
             let sql = "SELECT generation, epoch,
                 (SELECT count(*) FROM snapshot WHERE state = 1), (SELECT count(*) FROM snapshot WHERE state = 2),
                 (SELECT count(*) FROM account), (SELECT count(*) FROM device WHERE revoked_ms IS NULL),
-                (SELECT count(*) FROM vault), (SELECT count(*) FROM session), store_id FROM meta";
+                (SELECT count(*) FROM vault), (SELECT count(*) FROM session), store_id,
+                (SELECT count(*) FROM device WHERE is_suspended AND revoked_ms IS NULL),
+                (SELECT count(DISTINCT snapshot) FROM pin JOIN snapshot USING (snapshot) WHERE state = 3),
+                (SELECT count(*) FROM alarm),
+                (SELECT count(*) FROM api_token WHERE is_suspended AND revoked_ms IS NULL) FROM meta";
             let mut status = catalog.query_row(sql, (), |row| {
                 Ok(Status {
                     store: StoreId::from_bytes(row.get(8)?),
@@ -62,8 +74,12 @@ impl Store {
                     packs: Vec::new(),
                     snapshots: unsigned(row, 2)?,
                     trashed_snapshots: unsigned(row, 3)?,
+                    pinned_snapshots: unsigned(row, 10)?,
+                    frozen_chains: unsigned(row, 11)?,
                     accounts: unsigned(row, 4)?,
                     devices: unsigned(row, 5)?,
+                    suspended_devices: unsigned(row, 9)?,
+                    suspended_tokens: unsigned(row, 12)?,
                     vaults: unsigned(row, 6)?,
                     sessions: unsigned(row, 7)?,
                     free_bytes,
@@ -85,5 +101,19 @@ impl Store {
             let snapshots = catalog.query_row(sql, [key.0], |row| unsigned(row, 0))?;
             Ok(VaultUsage { packs: packs::totals(catalog, Some(key))?, snapshots })
         })
+    }
+
+    /// How many objects cannot be read in any copy, as far as anybody has noticed; counted up to `limit`.
+    ///
+    /// # Errors
+    /// When the catalog fails.
+    pub fn lost_objects(&self, limit: u64) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM (SELECT DISTINCT vault, half_id FROM object AS damaged WHERE form >= 16 AND NOT EXISTS (
+                       SELECT 1 FROM object AS sound JOIN pack USING (pack)
+                       WHERE sound.vault = damaged.vault AND sound.half_id = damaged.half_id AND sound.form < 16
+                           AND pack.state IN (2, 3)
+                   ) LIMIT ?1)";
+        let count = self.catalog().read(|catalog| row(catalog, sql, [signed(limit)], |row| unsigned(row, 0)))?;
+        Ok(count.unwrap_or_default())
     }
 }

@@ -142,6 +142,11 @@ fn insert_slots(tx: &Transaction<'_>, key: VaultKey, slots: &[Vec<u8>]) -> Resul
     Ok(())
 }
 
+/// The name of a vault.
+pub(crate) fn id(connection: &Connection, key: VaultKey) -> Result<Option<VaultId>, StoreError> {
+    row(connection, "SELECT id FROM vault WHERE vault = ?1", [key.0], |row| row.get(0).map(VaultId::from_bytes))
+}
+
 /// A vault's key and owner.
 pub(crate) fn find(connection: &Connection, id: VaultId) -> Result<Option<(VaultKey, AccountId)>, StoreError> {
     let sql = "SELECT vault, account FROM vault WHERE id = ?1";

@@ -2,6 +2,7 @@
 //! unknown. Converts to and from the types of the crate; touches no file.
 
 pub(crate) mod anchor;
+pub(crate) mod ledger;
 pub(crate) mod pack;
 
 /// Why bytes are not what they should be.

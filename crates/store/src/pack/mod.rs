@@ -1,6 +1,7 @@
 //! Packs: [`PackWriter`] makes one, [`PackReader`] reads one, [`scan::PackScan`] saves what it can from a
 //! damaged one.
 
+pub(crate) mod contents;
 pub(crate) mod reader;
 pub(crate) mod scan;
 pub(crate) mod writer;

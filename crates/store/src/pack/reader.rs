@@ -1,10 +1,11 @@
-//! [`PackReader`]: an open pack whose header is sound. Everything else in it is checked when it is read.
+//! [`PackReader`]: an open pack whose header is known. Everything else in it is checked when it is read.
 
 use std::io;
 
 use bytes::{Bytes, BytesMut};
 use object::{RecordLen, SealedRecord};
 
+use crate::PackId;
 use crate::disk::DiskFile;
 use crate::layout::LayoutError;
 use crate::layout::pack::{HEADER_LEN, PACK_LEN_MAX, PackHeader, PackTrailer, SYNC_MARKER, TRAILER_LEN};
@@ -22,6 +23,8 @@ pub(crate) enum PackFault {
     Layout(#[from] LayoutError),
     #[error(transparent)]
     Record(#[from] object::RecordError),
+    #[error("the file is pack {0}")]
+    OtherPack(PackId),
     #[error("no record begins here")]
     Marker,
     #[error("the record is {found} bytes long, {expected} were stored")]
@@ -33,27 +36,48 @@ pub(crate) enum PackFault {
 pub(crate) struct PackReader {
     file: Box<dyn DiskFile>,
     header: PackHeader,
+    header_bytes: [u8; HEADER_LEN],
+    header_fault: Option<PackFault>,
     len: u64,
 }
 
 impl PackReader {
     /// Reads the header, nothing else.
     pub(crate) fn open(file: Box<dyn DiskFile>) -> Result<Self, PackFault> {
-        let len = file.len()?;
-        if len < HEADER_LEN as u64 {
-            return Err(LayoutError::Short.into());
-        }
-        if len > PACK_LEN_MAX {
-            return Err(LayoutError::Unsupported { what: "pack length", value: len }.into());
-        }
-        let mut bytes = [0; HEADER_LEN];
-        read_exact_at(&*file, &mut bytes, 0)?;
-        let header = PackHeader::decode(&bytes)?;
-        Ok(Self { file, header, len })
+        let len = checked_len(&*file)?;
+        let mut header_bytes = [0; HEADER_LEN];
+        read_exact_at(&*file, &mut header_bytes, 0)?;
+        let header = PackHeader::decode(&header_bytes)?;
+        Ok(Self { file, header, header_bytes, header_fault: None, len })
+    }
+
+    /// Reads the header of a pack whose header is known already: a damaged one then costs nothing.
+    ///
+    /// [`PackFault::OtherPack`] when the header is sound and not the one expected.
+    pub(crate) fn open_known(file: Box<dyn DiskFile>, expected: PackHeader) -> Result<Self, PackFault> {
+        let len = checked_len(&*file)?;
+        let mut header_bytes = [0; HEADER_LEN];
+        let read = read_exact_at(&*file, &mut header_bytes, 0).map_err(PackFault::from);
+        let header_fault = match read.and_then(|()| Ok(PackHeader::decode(&header_bytes)?)) {
+            Ok(found) if found == expected => None,
+            Ok(found) => return Err(PackFault::OtherPack(found.pack)),
+            Err(fault) => Some(fault),
+        };
+        Ok(Self { file, header: expected, header_bytes, header_fault, len })
     }
 
     pub(crate) fn header(&self) -> &PackHeader {
         &self.header
+    }
+
+    /// The header as it stands in the file.
+    pub(crate) fn header_bytes(&self) -> &[u8; HEADER_LEN] {
+        &self.header_bytes
+    }
+
+    /// What is wrong with the header in the file.
+    pub(crate) fn header_fault(&self) -> Option<&PackFault> {
+        self.header_fault.as_ref()
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -140,6 +164,17 @@ impl PackReader {
         }
         Ok((trailer, spans))
     }
+}
+
+fn checked_len(file: &dyn DiskFile) -> Result<u64, PackFault> {
+    let len = file.len()?;
+    if len < HEADER_LEN as u64 {
+        return Err(LayoutError::Short.into());
+    }
+    if len > PACK_LEN_MAX {
+        return Err(LayoutError::Unsupported { what: "pack length", value: len }.into());
+    }
+    Ok(len)
 }
 
 /// Takes the bytes of a span apart and checks all checksums of its record.

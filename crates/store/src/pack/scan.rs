@@ -6,7 +6,7 @@ use bytes::{Buf, BytesMut};
 use object::{RECORD_PREFIX_LEN, RecordLen, SealedRecord, VaultId};
 
 use crate::disk::Disk;
-use crate::layout::pack::{HEADER_LEN, PackHeader, SYNC_MARKER};
+use crate::layout::pack::{HEADER_LEN, PackHeader, SYNC_MARKER, TRAILER_LEN};
 use crate::pack::{PackFault, PackReader, Span};
 use crate::pack_cache::damaged;
 use crate::{PackClass, PackId, StoreError};
@@ -44,6 +44,7 @@ pub struct PackScan {
     other_offset: Option<u64>,
     pending: Option<PackFinding>,
     failed: bool,
+    hasher: blake3::Hasher,
 }
 
 impl std::fmt::Debug for PackScan {
@@ -68,7 +69,19 @@ impl PackScan {
 
     pub(crate) fn new(pack: PackReader) -> Self {
         let offset = HEADER_LEN as u64;
-        Self { pack, window: BytesMut::new(), offset, other_offset: None, pending: None, failed: false }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(pack.header_bytes());
+        Self { pack, window: BytesMut::new(), offset, other_offset: None, pending: None, failed: false, hasher }
+    }
+
+    /// BLAKE3 of the bytes that the trailer's hash covers, once the scan has come to its end.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        *self.hasher.finalize().as_bytes()
+    }
+
+    /// The pack that is scanned.
+    pub(crate) fn reader(&self) -> &PackReader {
+        &self.pack
     }
 
     pub(crate) fn header(&self) -> &PackHeader {
@@ -125,7 +138,11 @@ impl PackScan {
             if step == 0 {
                 break;
             }
-            self.window.extend_from_slice(&self.pack.bytes(from, step)?);
+            let bytes = self.pack.bytes(from, step)?;
+            let hashed_end = (self.pack.len() + 8).saturating_sub(TRAILER_LEN as u64);
+            let hashed = usize::try_from(hashed_end.saturating_sub(from)).map_or(step, |rest| rest.min(step));
+            self.hasher.update(&bytes[..hashed]);
+            self.window.extend_from_slice(&bytes);
         }
         Ok(())
     }

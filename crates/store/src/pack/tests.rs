@@ -85,6 +85,42 @@ fn golden_pack() {
     assert_eq!(hex, expected);
 }
 
+/// A bit flips in memory after the record was found sound, and before it is in the file: whichever it is, the pack never
+/// gets a name.
+#[test]
+fn what_changes_in_memory_before_it_is_written_is_noticed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = DataDir::new(scratch.path(), Arc::new(OsDisk));
+    dir.ensure_dir(&dir.staging_path()).unwrap();
+    let records = [record(1, 20), record(2, 30)];
+    let writer = |records: &[SealedRecord]| {
+        let mut writer = PackWriter::create(&dir, header()).unwrap();
+        for record in records {
+            writer.append(record.bytes()).unwrap();
+        }
+        writer
+    };
+    let buffered = writer(&records).buffer.len();
+    assert!(writer(&records).finish().is_ok());
+    for bit in 0..buffered * 8 {
+        let mut writer = writer(&records);
+        writer.buffer[bit / 8] ^= 1 << (bit % 8);
+        let error = writer.finish().unwrap_err();
+        assert!(error.to_string().contains("write"), "bit {bit}: {error}");
+    }
+    for bit in 0..64 {
+        let mut writer = writer(&records);
+        writer.footer[bit / 8] ^= 1 << (bit % 8);
+        assert!(writer.finish().is_err(), "bit {bit} of the footer");
+    }
+    // One that does not go through the buffer: what is written is what is checked.
+    let mut long = record(3, 300_000).bytes().to_vec();
+    let mut writer = writer(&records);
+    long[200_000] ^= 1;
+    assert!(writer.append(&long).is_err());
+    assert!(writer.finish().is_err(), "and nothing comes after it");
+}
+
 #[test]
 fn packs_are_read_as_written() {
     // Shorter than the buffer, longer than it, and longer than what a head is guessed to be.

@@ -1,8 +1,13 @@
 //! [`PackWriter`]: a pack being written in `staging/`, and [`FinishedPack`], what it became.
 //!
-//! The first failed write or sync poisons the writer: nothing is tried again, and nothing of it is ever published.
+//! The first failed write or sync poisons the writer: nothing is tried again, and nothing of it is ever published. So does a
+//! record that is not sound any more when it has been written: what was checked when it came may change in failing memory,
+//! and the hash of the pack, made of the same bytes, would never tell.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use object::Record;
 
 use crate::StoreError;
 use crate::data_dir::DataDir;
@@ -22,11 +27,13 @@ pub(crate) struct PackWriter {
     file: Box<dyn DiskWriter>,
     path: PathBuf,
     header: PackHeader,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
+    /// Where the records in `buffer` stand, each with the marker before it.
+    buffered: Vec<Range<usize>>,
     /// Bytes in the file; those in `buffer` follow.
     file_len: u64,
     hasher: blake3::Hasher,
-    footer: Vec<u8>,
+    pub(super) footer: Vec<u8>,
     poisoned: bool,
 }
 
@@ -48,6 +55,7 @@ impl PackWriter {
             path,
             header,
             buffer,
+            buffered: Vec::new(),
             file_len: 0,
             hasher: blake3::Hasher::new(),
             footer: Vec::new(),
@@ -75,12 +83,15 @@ impl PackWriter {
             len: u32::try_from(SYNC_MARKER.len() + record.len()).expect("records are limited"),
         };
         if self.buffer.len() + SYNC_MARKER.len() + record.len() <= BUFFER_LEN {
+            let start = self.buffer.len();
             self.buffer.extend_from_slice(&SYNC_MARKER);
             self.buffer.extend_from_slice(record);
+            self.buffered.push(start..self.buffer.len());
         } else {
             self.buffer.extend_from_slice(&SYNC_MARKER);
             self.flush_buffer()?;
             self.write(record)?;
+            self.check(record)?;
         }
         self.footer.extend_from_slice(&span.len.to_le_bytes());
         Ok(span)
@@ -89,6 +100,7 @@ impl PackWriter {
     /// Reads back a span that was appended.
     pub(crate) fn read(&mut self, span: Span) -> Result<Vec<u8>, StoreError> {
         self.flush_buffer()?;
+        // Bounded: a span that this writer appended.
         let mut bytes = vec![0; span.len as usize];
         let mut filled = 0;
         while filled < bytes.len() {
@@ -110,6 +122,10 @@ impl PackWriter {
     pub(crate) fn finish(mut self) -> Result<FinishedPack, StoreError> {
         let footer = std::mem::take(&mut self.footer);
         let footer_len = u32::try_from(footer.len()).expect("the record count is limited");
+        let lens = footer.as_chunks().0.iter().map(|len| u64::from(u32::from_le_bytes(*len)));
+        if HEADER_LEN as u64 + lens.sum::<u64>() != self.len() {
+            return Err(self.changed());
+        }
         let record_count = footer_len / 4;
         self.buffer.extend_from_slice(&footer);
         self.buffer.extend_from_slice(&PackTrailer::hashed(footer_len, record_count));
@@ -128,11 +144,34 @@ impl PackWriter {
         if self.buffer.is_empty() && !self.poisoned {
             return Ok(());
         }
+        let is_first = self.file_len == 0;
         let mut buffer = std::mem::take(&mut self.buffer);
         self.write(&buffer)?;
+        if is_first && buffer.first_chunk().map(PackHeader::decode) != Some(Ok(self.header)) {
+            return Err(self.changed());
+        }
+        for range in std::mem::take(&mut self.buffered) {
+            match buffer[range].strip_prefix(&SYNC_MARKER) {
+                Some(record) => self.check(record)?,
+                None => return Err(self.changed()),
+            }
+        }
         buffer.clear();
         self.buffer = buffer;
         Ok(())
+    }
+
+    /// Holds the bytes of a record that were written against the checksums that came with it.
+    fn check(&mut self, record: &[u8]) -> Result<(), StoreError> {
+        match Record::parse(record).and_then(|record| record.check_body()) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.changed()),
+        }
+    }
+
+    fn changed(&mut self) -> StoreError {
+        let what = "what was written is not what was checked before: this machine's memory may be failing";
+        self.poison("write", std::io::Error::other(what))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! Accounts, devices, enrolments, vaults: who may be here.
 
 use object::VaultId;
-use store::{DeviceId, ErrorKind, NewEnrolment, NewVault, Purpose, Role, SnapshotQuery, UnixMs, VaultMode};
+use store::{DeviceId, ErrorKind, NewEnrolment, NewVault, Purpose, Role, Scope, SnapshotQuery, UnixMs, VaultMode};
 
 use crate::props::*;
 
@@ -26,6 +26,7 @@ fn an_enrolment_works_once_and_in_time() {
         secret_hash: [secret; 32],
         account: world.account,
         device_name: "phone",
+        scope: Scope::Restore,
         expires: UnixMs(expires),
     };
     store.create_enrolment(&invite(1, NOW.0 + 10), NOW).unwrap();
@@ -36,6 +37,7 @@ fn an_enrolment_works_once_and_in_time() {
 
     let device = store.redeem_enrolment(&[1; 32], &[7; 32], NOW).unwrap();
     assert_eq!((device.account, device.name.as_str(), device.token_hash), (world.account, "phone", [7; 32]));
+    assert_eq!(device.scope, Scope::Restore);
     assert_eq!(store.device(device.id).unwrap(), Some(device.clone()));
     let late = UnixMs(NOW.0 + 11);
     for (secret, when) in [(1, NOW), (2, late), (9, NOW)] {
@@ -54,6 +56,7 @@ fn one_of_many_wins_an_enrolment() {
         secret_hash: [1; 32],
         account: world.account,
         device_name: "phone",
+        scope: Scope::Restore,
         expires: UnixMs(NOW.0 + 10),
     };
     store.create_enrolment(&invite, NOW).unwrap();
@@ -111,7 +114,7 @@ fn accounts_see_nothing_of_each_other() {
     session.put(&snapshot("snap1", "root1"), NOW).unwrap();
     let missing = session.commit_snapshot(key(1), id("snap1"), NOW).unwrap_err();
     assert!(matches!(missing, store::StoreError::Missing { ids: missing } if missing == ids(&["root1"])));
-    let query = SnapshotQuery { vault: bobs_vault, device: None, chain: None, before: None, limit: 9 };
+    let query = SnapshotQuery { vault: bobs_vault, device: None, chain: None, before: None, limit: 9, in_trash: false };
     assert!(store.snapshots(&query).unwrap().is_empty());
     assert_eq!(store.snapshots_by_prefix(bobs_vault, None, "0").unwrap(), []);
 }

@@ -123,7 +123,7 @@ fn commits_are_listed_in_receive_order_and_survive_reopening() {
     drop(session);
     drop(store);
     let store = world.open();
-    let query = SnapshotQuery { vault: VAULT, device: None, chain: None, before: None, limit: 10 };
+    let query = SnapshotQuery { vault: VAULT, device: None, chain: None, before: None, limit: 10, in_trash: false };
     let listed = |query: &SnapshotQuery<'_>| -> Vec<_> {
         let snapshots = store.snapshots(query).unwrap();
         snapshots.into_iter().map(|snapshot| (snapshot.id, snapshot.chain, snapshot.seq)).collect()
@@ -172,4 +172,42 @@ fn the_parent_is_the_hint_or_the_newest_of_the_chain() {
     let other = enroll(&store, world.account, "other");
     let purpose = store::Purpose::Backup { device: other, chain: "home", parent_hint: Some(id("snap1")) };
     assert_eq!(store.begin(VAULT, &purpose, NOW).unwrap().1, None, "another device's snapshots are no parents");
+}
+
+#[test]
+fn a_network_file_system_or_memory_is_refused_unless_somebody_vouches_for_it() {
+    let world = World::new();
+    let copy = world.root.join("copy");
+    world.open().copy_catalog(&copy).unwrap();
+    let refused = [
+        (0x6969, "NFS"),
+        (0xff53_4d42, "SMB"),
+        (0x6573_5546, "FUSE"),
+        (0x0102_1997, "9p"),
+        (0x0102_1994, "memory (tmpfs)"),
+        (0x8584_58f6, "memory (ramfs)"),
+        (0x77, "0x77"),
+    ];
+    for (number, name) in refused {
+        world.disk.set_file_system(number);
+        let before = std::fs::read(world.root.join("catalog.sqlite3")).unwrap();
+        let refused = [
+            Store::open(&world.root, &world.options, NOW).unwrap_err(),
+            Store::create(&world.root, &world.options, NOW).unwrap_err(),
+            Store::create_again(&world.root, &world.options, NOW).unwrap_err(),
+            Store::put_catalog_back(&world.root, &world.options, &copy).unwrap_err(),
+        ];
+        for error in refused {
+            assert!(matches!(error, StoreError::Carrier { .. }), "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        assert_eq!(std::fs::read(world.root.join("catalog.sqlite3")).unwrap(), before, "nothing was touched");
+        let mut vouched = world.options.clone();
+        vouched.allow_any_file_system = true;
+        Store::open(&world.root, &vouched, NOW).unwrap();
+    }
+    for number in [0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0x794c_7630] {
+        world.disk.set_file_system(number);
+        world.open();
+    }
 }

@@ -459,7 +459,13 @@ fn sessions_leave_rows_only_while_they_pin_something() {
     assert_eq!(rows(), 2, "the one that was cut off is superseded, the open one is not");
     session.close(NOW).unwrap();
     assert_eq!(rows(), 1);
-    let sweep = store::Sweep { sessions_idle_since: MUCH_LATER, answers_before: NOW, enrolments_before: NOW };
+    let sweep = store::Sweep {
+        sessions_idle_since: MUCH_LATER,
+        pins_before: NOW,
+        answers_before: NOW,
+        enrolments_before: NOW,
+        web_sessions_before: (NOW, NOW),
+    };
     assert_eq!(store.sweep(&sweep).unwrap(), 0, "open sessions stay");
     drop(open);
     assert_eq!(store.sweep(&sweep).unwrap(), 1);

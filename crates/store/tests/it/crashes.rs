@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex};
 use object::ObjectId;
 use store::disk::OsDisk;
 use store::{
-    DriveChange, DriveContent, DriveName, ErrorKind, NameKey, Purpose, SnapshotQuery, Store, StoreError, StoreOptions,
+    DriveChange, DriveContent, DriveName, ErrorKind, NameKey, NewUpload, Purpose, SnapshotQuery, Store, StoreError,
+    StoreOptions, UploadId, UploadProgress,
 };
 use testkit::disk::{Fault, HookDisk, SimDisk, until_death};
 
@@ -24,9 +25,13 @@ struct Acknowledged {
     durable: Vec<String>,
     snapshots: Vec<String>,
     drive: bool,
+    /// Bytes of an upload.
+    upload: u64,
 }
 
-/// The history: two backups and a drive change. Doing it twice is doing it once.
+const UPLOAD: UploadId = UploadId::from_bytes([5; 16]);
+
+/// The history: two backups, a drive change, and an upload of which two parts come. Doing it twice is doing it once.
 fn history(store: &Store, device: store::DeviceId, heard: &Mutex<Acknowledged>) -> Result<(), StoreError> {
     let purpose = Purpose::Backup { device, chain: "home", parent_hint: None };
     let (mut session, _) = store.begin(VAULT, &purpose, NOW)?;
@@ -66,6 +71,21 @@ fn history(store: &Store, device: store::DeviceId, heard: &Mutex<Acknowledged>) 
     session.commit_drive(key(3), &[change], NOW)?;
     heard.lock().unwrap().drive = true;
     session.close(NOW)?;
+
+    store.create_upload(VAULT, &NewUpload { id: UPLOAD, len: 30, sealed_request: b"request" }, 4, NOW)?;
+    let (mut session, _) = store.begin(VAULT, &Purpose::Drive { device: None }, NOW)?;
+    put_each(&mut session, &[chunk("part 1")])?;
+    for (offset, content) in [(10, DriveContent::Chunk(id("part 1"))), (20, DriveContent::List(id("parts")))] {
+        if offset == 20 {
+            put_each(&mut session, &[chunk("part 2"), list("parts", &["part 1", "part 2"])])?;
+        }
+        if store.upload(VAULT, UPLOAD)?.is_some_and(|upload| upload.offset < offset) {
+            let progress = UploadProgress { offset, content, content_len: offset - 4, sealed_rest: b"rest" };
+            session.save_upload(UPLOAD, &progress, NOW)?;
+        }
+        heard.lock().unwrap().upload = offset;
+    }
+    session.finish(NOW)?;
     Ok(())
 }
 
@@ -74,7 +94,7 @@ fn put_each(session: &mut store::WriteSession, records: &[object::SealedRecord])
 }
 
 fn query() -> SnapshotQuery<'static> {
-    SnapshotQuery { vault: VAULT, device: None, chain: None, before: None, limit: 100 }
+    SnapshotQuery { vault: VAULT, device: None, chain: None, before: None, limit: 100, in_trash: false }
 }
 
 /// Whether everything acknowledged is there, and everything that is there is whole.
@@ -105,6 +125,13 @@ fn check(store: &Store, device: store::DeviceId, heard: &Acknowledged, when: &st
         let content = file.file.unwrap().content;
         assert_eq!(content, DriveContent::Chunk(id("note")));
         store.read(VAULT, &id("note")).unwrap();
+    }
+    let upload = store.upload(VAULT, UPLOAD).unwrap();
+    let offset = upload.as_ref().map_or(0, |upload| upload.offset);
+    assert!(offset >= heard.upload, "{when}: {offset} bytes are left of {}", heard.upload);
+    if let Some(DriveContent::Chunk(content) | DriveContent::List(content)) = upload.map(|upload| upload.content) {
+        restore(store, content);
+        assert_eq!(store.upload_rest(VAULT, UPLOAD).unwrap(), b"rest", "{when}");
     }
 }
 
@@ -290,6 +317,7 @@ fn copies_of_the_directory_before_every_effect() {
         let parent = scratch.path().to_owned();
         let mut options = StoreOptions::default();
         options.pack_target_bytes = 4096;
+        options.allow_any_file_system = true;
         options.disk = Arc::new(HookDisk::new(
             OsDisk,
             Box::new(move |_call| {
@@ -312,6 +340,7 @@ fn copies_of_the_directory_before_every_effect() {
     drop(store);
     let mut plain = StoreOptions::default();
     plain.pack_target_bytes = 4096;
+    plain.allow_any_file_system = true;
     let copies = std::mem::take(&mut *copies.lock().unwrap());
     assert!(copies.len() > 45);
     for (index, (copy, heard)) in copies.into_iter().enumerate() {
@@ -323,6 +352,33 @@ fn copies_of_the_directory_before_every_effect() {
         drop(store);
         std::fs::remove_dir_all(copy).unwrap();
     }
+}
+
+/// A rename that fails may have taken place: the pack that nobody knows then is adopted, and may be relied on from then on.
+#[test]
+fn an_adopted_pack_survives_power_loss() {
+    let template = World::new();
+    let mut adopted_count = 0;
+    for effects in 0..12 {
+        let world = template.fork();
+        let store = world.open();
+        let mut session = world.begin(&store);
+        session.put(&chunk("a"), NOW).unwrap();
+        world.disk.plan(effects, Fault::Tear(Io::StorageFull));
+        drop(session.flush(NOW));
+        drop(session);
+        let _ = world.disk.take_plan();
+        drop(store);
+        let store = world.open();
+        adopted_count += store.recovery().adopted.len();
+        let held = store.held(VAULT, &ids(&["a"])).unwrap();
+        drop(store);
+        world.disk.lose_power(None);
+        let store = world.open();
+        assert_eq!(store.deletion_latch(), None, "after {effects} effects");
+        assert_eq!(store.held(VAULT, &ids(&["a"])).unwrap(), held, "after {effects} effects");
+    }
+    assert!(adopted_count > 0);
 }
 
 fn copy_directory(from: &Path, to: &Path) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use store::{ErrorKind, StoreError};
+use store::{ErrorKind, Purpose, StoreError};
 use testkit::disk::Fault;
 
 use crate::props::*;
@@ -253,6 +253,7 @@ fn missing_shard_directories_are_made_again() {
     std::fs::write(copy.path().join("packs/ANCHOR"), world.disk.contents(&world.root.join("packs/ANCHOR"))).unwrap();
     let mut options = store::StoreOptions::default();
     options.min_free_bytes = 0;
+    options.allow_any_file_system = true;
     let store = store::Store::open(copy.path(), &options, NOW).unwrap();
     assert_eq!(store.deletion_latch(), None);
     back_up(&mut world.begin(&store), "1", 1);
@@ -264,6 +265,7 @@ fn an_unmounted_pack_directory_keeps_the_store_shut() {
     let world = world_with_snapshot();
     let mut options = store::StoreOptions::default();
     options.min_free_bytes = 0;
+    options.allow_any_file_system = true;
     let error = store::Store::open(&world.root, &options, NOW).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
 }
@@ -287,4 +289,50 @@ fn a_failed_directory_sync_stops_all_writing() {
     assert!(!store.recovery().was_closed);
     assert_eq!(store.halted(), None);
     assert_eq!(store.recovery().sealed.len(), 1, "the file was complete after all");
+}
+
+#[test]
+fn a_disk_that_fails_three_times_within_an_hour_is_only_read_from() {
+    let minutes = |count: i64| store::UnixMs(NOW.0 + count * 60_000);
+    let world = world_with_snapshot();
+    let store = world.open();
+    let fail = |name: &str, at: store::UnixMs| {
+        let mut session = world.begin(&store);
+        session.put(&chunk(name), at).unwrap();
+        // The first write of the records.
+        world.disk.plan(0, Fault::Refuse(std::io::ErrorKind::Other));
+        assert_eq!(session.flush(at).unwrap_err().kind(), ErrorKind::Io);
+        assert!(matches!(session.flush(at).unwrap_err(), StoreError::SessionBroken { .. }));
+    };
+    let mut before = world.begin(&store);
+    fail("x", minutes(0));
+    fail("y", minutes(40));
+    // The first was more than an hour ago, and a full disk is no fault.
+    fail("z", minutes(61));
+    let mut session = world.begin(&store);
+    session.put(&chunk("w"), minutes(62)).unwrap();
+    world.disk.plan(0, Fault::Refuse(std::io::ErrorKind::StorageFull));
+    assert_eq!(session.flush(minutes(62)).unwrap_err().kind(), ErrorKind::Full);
+    drop(session);
+    assert_eq!(store.read_only(), None);
+    // The next one is the third within an hour.
+    fail("v", minutes(100));
+    assert!(store.read_only().unwrap().contains("3 times within an hour"));
+    assert_eq!(store.halted(), None);
+
+    // Nothing is taken in and nothing collected; what is stored can be read, and what is in the catalog changed.
+    let refused = before.put(&chunk("w"), minutes(300)).unwrap_err();
+    assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused}");
+    let backup = Purpose::Backup { device: world.device, chain: "home", parent_hint: None };
+    assert!(matches!(store.begin(VAULT, &backup, minutes(300)), Err(StoreError::ReadOnly { .. })));
+    check_restores(&store, "1");
+    store.create_account("x", store::Role::Member, minutes(300)).unwrap();
+
+    // Opened again, by somebody who has looked after the disk, it goes on.
+    drop(before);
+    drop(store);
+    let store = world.open();
+    assert_eq!(store.read_only(), None);
+    back_up(&mut world.begin(&store), "2", 2);
+    check_restores(&store, "2");
 }

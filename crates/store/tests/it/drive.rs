@@ -2,7 +2,8 @@
 
 use object::{Kind, ObjectId};
 use store::{
-    DriveChange, DriveContent, DriveName, DriveNode, ErrorKind, NameKey, Purpose, Store, StoreError, WriteSession,
+    AccountId, DriveChange, DriveContent, DriveName, DriveNode, ErrorKind, NameKey, NewShare, Purpose, ShareId,
+    ShareKind, Store, StoreError, UnixMs, WriteSession,
 };
 
 use crate::props::*;
@@ -192,16 +193,15 @@ fn changes_are_made_together_or_not_at_all() {
 #[test]
 fn listings_come_in_pages() {
     let mut drive = Drive::new();
-    let mut expected: Vec<NameKey> = (0..50).map(|number| name_key(&format!("file {number}"))).collect();
+    let expected: Vec<NameKey> = (0..50).map(|number| name_key(&format!("file {number}"))).collect();
     for number in 0..50 {
         drive.put(&format!("file {number}"), DriveContent::Empty, None).unwrap();
     }
-    expected.sort_unstable();
     let root = drive.find("").unwrap().id;
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = drive.store.drive_list(VAULT, root, after, 7).unwrap();
-        after = page.last().map(|node| node.name_key);
+        after = page.last().map(|node| node.id);
         found.extend(page.iter().map(|node| node.name_key));
         if page.len() < 7 {
             break;
@@ -232,4 +232,227 @@ fn a_version_that_was_committed_can_be_put_back_without_sending_it() {
     assert_eq!(drive.content("a"), Some(id("x")));
     let node = drive.find("a").unwrap();
     assert_eq!(drive.store.drive_versions(VAULT, node.id).unwrap().len(), 3);
+}
+
+#[test]
+fn what_is_removed_can_be_listed_and_brought_back() {
+    let mut drive = Drive::new();
+    drive.put_chunk("docs/a", "text a");
+    drive.put_chunk("docs/b", "text b");
+    drive.remove("docs/a", None).unwrap();
+    drive.put_chunk("docs/a", "text a again");
+    drive.remove("docs", None).unwrap();
+    let trash = drive.store.drive_trash(VAULT, None, 10).unwrap();
+    let shown: Vec<(String, Option<u64>)> =
+        trash.iter().map(|entry| (String::from_utf8(entry.sealed_path.join(&b'/')).unwrap(), entry.size)).collect();
+    assert_eq!(shown, [("docs/a".to_owned(), Some(5)), ("docs".to_owned(), None)]);
+    assert_eq!(drive.store.drive_trash(VAULT, Some(trash[0].node), 10).unwrap(), trash[1..]);
+
+    let undelete = |drive: &mut Drive, path: &str| drive.commit(DriveChange::Undelete { path: &keys(path) });
+    assert_eq!(undelete(&mut drive, "docs/a").unwrap_err().kind(), ErrorKind::NotFound, "its folder is gone");
+    undelete(&mut drive, "docs").unwrap();
+    assert_eq!(drive.list("docs"), ["a", "b"]);
+    assert_eq!(drive.content("docs/a"), Some(id("text a again")));
+    assert_eq!(undelete(&mut drive, "docs/a").unwrap_err().kind(), ErrorKind::Conflict, "the name is taken");
+    drive.remove("docs/a", None).unwrap();
+    // Of the two that were there, the one removed last; in the same millisecond, the one made last.
+    undelete(&mut drive, "docs/a").unwrap();
+    assert_eq!(drive.content("docs/a"), Some(id("text a again")));
+    assert_eq!(undelete(&mut drive, "nothing").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn properties_stay_with_what_they_are_of() {
+    let mut drive = Drive::new();
+    drive.put_chunk("docs/a", "one");
+    let set = |drive: &mut Drive, path: &str, sealed: &[u8]| {
+        drive.commit(DriveChange::SetProperties { path: &keys(path), sealed })
+    };
+    set(&mut drive, "docs/a", b"old").unwrap();
+    set(&mut drive, "docs/a", b"of a").unwrap();
+    set(&mut drive, "docs", b"of docs").unwrap();
+    set(&mut drive, "", b"of the root").unwrap();
+    drive.put_chunk("docs/a", "two");
+    drive.commit(DriveChange::Move { from: &keys("docs"), to: &names("letters"), expected_version: None }).unwrap();
+    let of = |drive: &Drive, path: &str| drive.store.drive_properties(drive.find(path).unwrap().id).unwrap();
+    assert_eq!(of(&drive, "letters/a"), b"of a");
+    assert_eq!((of(&drive, "letters"), of(&drive, "")), (b"of docs".to_vec(), b"of the root".to_vec()));
+    assert!(drive.store.has_drive_properties(VAULT).unwrap());
+    let too_long = vec![0; store::DRIVE_PROPERTIES_LEN_MAX + 1];
+    assert_eq!(set(&mut drive, "letters/a", &too_long).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(set(&mut drive, "nothing", b"x").unwrap_err().kind(), ErrorKind::NotFound);
+    set(&mut drive, "letters/a", b"").unwrap();
+    assert!(of(&drive, "letters/a").is_empty());
+    drive.remove("letters", None).unwrap();
+    drive.store.purge(NOW).unwrap();
+    assert_eq!(drive._world.ask::<i64>("SELECT count(*) FROM drive_property"), 1, "the root's are left");
+}
+
+#[test]
+fn a_purge_takes_folders_with_all_in_them() {
+    let mut drive = Drive::new();
+    drive.put_chunk("docs/letters/a", "text a");
+    drive.put_chunk("docs/letters/a", "text a 2");
+    drive.put_chunk("keep", "text b");
+    drive.remove("docs", None).unwrap();
+    assert_eq!(drive.store.purge(UnixMs(NOW.0 - 1)).unwrap().drive_nodes, 0);
+    assert_eq!(drive.store.purge(NOW).unwrap().drive_nodes, 3);
+    assert!(drive.store.drive_trash(VAULT, None, 10).unwrap().is_empty());
+    assert_eq!(drive._world.ask::<i64>("SELECT count(*) FROM drive_version"), 1);
+    assert_eq!(drive.list(""), ["keep"]);
+}
+
+#[test]
+fn what_is_moved_keeps_its_versions_and_what_is_in_it() {
+    let mut drive = Drive::new();
+    drive.put_chunk("docs/a", "one");
+    let version = drive.put_chunk("docs/a", "two");
+    drive.put_chunk("docs/b", "b");
+    let node = drive.find("docs/a").unwrap();
+    let rename = |drive: &mut Drive, from: &str, to: &str, expected_version| {
+        drive.commit(DriveChange::Move { from: &keys(from), to: &names(to), expected_version })
+    };
+    rename(&mut drive, "docs/a", "letters/old/c", Some(version)).unwrap();
+    assert_eq!((drive.list("docs"), drive.list("letters/old")), (vec!["b".to_owned()], vec!["c".to_owned()]));
+    let moved = drive.find("letters/old/c").unwrap();
+    assert_eq!((moved.id, moved.version, moved.file), (node.id, node.version, node.file));
+    assert_eq!(drive.store.drive_versions(VAULT, moved.id).unwrap().len(), 2);
+    rename(&mut drive, "letters", "docs/letters", None).unwrap();
+    assert_eq!(drive.content("docs/letters/old/c"), Some(id("two")));
+
+    let kind = |result: Result<u64, StoreError>| result.unwrap_err().kind();
+    assert_eq!(kind(rename(&mut drive, "docs/b", "docs/letters", None)), ErrorKind::Conflict, "the name is taken");
+    assert_eq!(kind(rename(&mut drive, "docs", "docs/letters/docs", None)), ErrorKind::Conflict, "into itself");
+    assert_eq!(kind(rename(&mut drive, "docs", "docs/below", None)), ErrorKind::Conflict, "into itself");
+    assert_eq!(kind(rename(&mut drive, "docs/b", "docs/c", Some(version))), ErrorKind::Conflict, "has changed");
+    assert_eq!(kind(rename(&mut drive, "docs/x", "docs/c", None)), ErrorKind::NotFound);
+    assert_eq!(kind(rename(&mut drive, "docs/b", "docs/letters/old/c/d", None)), ErrorKind::Conflict, "a file");
+    let root = drive.commit(DriveChange::Move { from: &[], to: &names("x"), expected_version: None });
+    assert_eq!(kind(root), ErrorKind::Invalid);
+    assert_eq!(drive.list("docs"), ["b", "letters"], "what was refused changed nothing");
+    rename(&mut drive, "docs/b", "docs/b", None).unwrap();
+}
+
+#[test]
+fn a_directory_can_be_empty() {
+    let mut drive = Drive::new();
+    let make = |drive: &mut Drive, path: &str| drive.commit(DriveChange::MakeDirectory { path: &names(path) });
+    make(&mut drive, "a/b").unwrap();
+    assert!(drive.find("a/b").unwrap().file.is_none());
+    assert_eq!(make(&mut drive, "a/b").unwrap_err().kind(), ErrorKind::Conflict);
+    drive.put("a/c", DriveContent::Empty, None).unwrap();
+    assert_eq!(make(&mut drive, "a/c").unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(make(&mut drive, "a/c/d").unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+/// After any version, what changed since is told: once each, as it is now.
+#[test]
+fn what_changed_its_place_is_told() {
+    let mut drive = Drive::new();
+    let told = |drive: &Drive, after: u64| -> Vec<(String, String, bool)> {
+        let places = drive.store.drive_places(VAULT, after, 100).unwrap();
+        assert!(places.is_sorted_by_key(|place| place.placed) && places.iter().all(|place| place.placed > after));
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        places
+            .into_iter()
+            .map(|place| (text(place.parent_sealed_name), text(place.sealed_name), place.is_trashed))
+            .collect()
+    };
+    let row = |parent: &str, name: &str, is_trashed| (parent.to_owned(), name.to_owned(), is_trashed);
+    assert_eq!(told(&drive, 0), []);
+    drive.put("a/b", DriveContent::Empty, None).unwrap();
+    drive.put("c", DriveContent::Empty, None).unwrap();
+    assert_eq!(told(&drive, 0), [row("", "a", false), row("a", "b", false), row("", "c", false)]);
+    let before = drive.store.drive_version(VAULT).unwrap();
+    // A new version changes no place.
+    drive.put_chunk("c", "text");
+    assert_eq!(told(&drive, before), []);
+    drive.commit(DriveChange::Move { from: &keys("a/b"), to: &names("d"), expected_version: None }).unwrap();
+    assert_eq!(told(&drive, before), [row("", "d", false)]);
+    let moved = drive.store.drive_version(VAULT).unwrap();
+    drive.remove("c", None).unwrap();
+    assert_eq!(told(&drive, moved), [row("", "c", true)]);
+    let removed = drive.store.drive_version(VAULT).unwrap();
+    drive.commit(DriveChange::Undelete { path: &keys("c") }).unwrap();
+    assert_eq!(told(&drive, removed), [row("", "c", false)]);
+    assert_eq!(told(&drive, 0).len(), 3);
+    assert_eq!(drive.store.drive_places(VAULT, 0, 2).unwrap().len(), 2);
+}
+
+#[test]
+fn the_way_to_something_is_told_until_it_is_in_the_trash() {
+    let mut drive = Drive::new();
+    drive.put("a/b/c", DriveContent::Empty, None).unwrap();
+    let (root, file) = (drive.find("").unwrap().id, drive.find("a/b/c").unwrap().id);
+    let path = |drive: &Drive, node| drive.store.drive_path(VAULT, node).unwrap();
+    assert_eq!(path(&drive, root), Some(vec![]));
+    assert_eq!(path(&drive, file), Some(vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]));
+    assert_eq!(path(&drive, store::NodeId(999)), None);
+    drive.remove("a", None).unwrap();
+    assert_eq!(path(&drive, file), None, "a folder above is in the trash");
+    drive.commit(DriveChange::Undelete { path: &keys("a") }).unwrap();
+    assert!(path(&drive, file).is_some());
+}
+
+fn share_of(account: AccountId, number: u8, node: store::NodeId) -> NewShare<'static> {
+    NewShare {
+        id: ShareId::from_bytes([number; 8]),
+        account,
+        vault: VAULT,
+        node,
+        kind: ShareKind::Download,
+        token_hash: [number; 32],
+        password: None,
+        expires: Some(UnixMs(NOW.0 + 10)),
+        uses_max: Some(2),
+        file_len_max: None,
+    }
+}
+
+#[test]
+fn shares_are_found_by_their_secret_counted_and_voided() {
+    let mut drive = Drive::new();
+    drive.put("a", DriveContent::Empty, None).unwrap();
+    let (store, node) = (drive.store.clone(), drive.find("a").unwrap().id);
+    let account = store.accounts().unwrap()[0].id;
+    let new = share_of(account, 1, node);
+    store.create_share(&new, NOW).unwrap();
+    assert_eq!(store.create_share(&new, NOW).unwrap_err().kind(), ErrorKind::Conflict);
+    let other = store.create_account("other", store::Role::Member, NOW).unwrap();
+    let stray = NewShare { account: other, ..share_of(account, 2, node) };
+    assert_eq!(store.create_share(&stray, NOW).unwrap_err().kind(), ErrorKind::NotFound);
+    let gone = share_of(account, 2, store::NodeId(999));
+    assert_eq!(store.create_share(&gone, NOW).unwrap_err().kind(), ErrorKind::NotFound);
+
+    let share = store.share_by_token(&[1; 32]).unwrap().unwrap();
+    assert_eq!((share.id, share.account.id, share.vault, share.node), (new.id, account, VAULT, node));
+    assert_eq!((share.kind, share.created, share.expires), (ShareKind::Download, NOW, new.expires));
+    assert_eq!((share.uses, share.uses_max, share.last_used, share.revoked), (0, Some(2), None, None));
+    assert!(store.share_by_token(&[2; 32]).unwrap().is_none());
+
+    assert!(store.use_share(new.id, NOW).unwrap());
+    assert!(!store.use_share(new.id, UnixMs(NOW.0 + 11)).unwrap(), "it is over");
+    assert!(store.use_share(new.id, UnixMs(NOW.0 + 10)).unwrap());
+    assert!(!store.use_share(new.id, NOW).unwrap(), "it is used up");
+    store.unuse_share(new.id).unwrap();
+    assert!(store.use_share(new.id, UnixMs(NOW.0 + 9)).unwrap());
+    assert_eq!(store.share(new.id).unwrap().unwrap().last_used, Some(UnixMs(NOW.0 + 9)));
+    store.unuse_share(new.id).unwrap();
+    store.revoke_share(new.id, UnixMs(NOW.0 + 5)).unwrap();
+    store.revoke_share(new.id, UnixMs(NOW.0 + 6)).unwrap();
+    assert!(!store.use_share(new.id, NOW).unwrap());
+    assert_eq!(store.shares(account).unwrap()[0].revoked, Some(UnixMs(NOW.0 + 5)));
+    assert_eq!(store.revoke_share(ShareId::from_bytes([9; 8]), NOW).unwrap_err().kind(), ErrorKind::NotFound);
+
+    // What is over for a month is forgotten when another one is made; what opens something that is purged goes with it.
+    let later = UnixMs(NOW.0 + 31 * 24 * 3_600_000);
+    store.create_share(&NewShare { expires: None, ..share_of(account, 3, node) }, later).unwrap();
+    assert_eq!(
+        store.shares(account).unwrap().iter().map(|share| share.id).collect::<Vec<_>>(),
+        [ShareId::from_bytes([3; 8])]
+    );
+    drive.remove("a", None).unwrap();
+    assert_eq!(store.shares(account).unwrap().len(), 1, "what is in the trash may come back");
+    store.purge(NOW).unwrap();
+    assert_eq!(store.shares(account).unwrap(), []);
 }

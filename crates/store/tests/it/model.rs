@@ -1,15 +1,22 @@
-//! Random histories of several sessions, garbage collection and power losses, step by step beside a naive model.
+//! Random histories of several sessions, trash and purge, garbage collection, verification, repair, reindexing and power
+//! losses, step by step beside a naive model.
 //!
-//! Garbage collection is played here, with the conditions of the design: mark what live snapshots reach, condemn what is
-//! neither marked nor stamped since, delete what is condemned. Whatever the order of steps: every committed snapshot can
-//! be restored, `held` says what the oracle says, and a commit succeeds exactly when nothing is missing.
+//! The steps of a collection fall anywhere between those of the sessions. The model knows its rules in their plainest form:
+//! what live snapshots reach is kept, in every copy; condemned is what is neither kept nor stamped since; deleted is what
+//! was condemned before, if no session is as old. Whatever the order of steps: condemned and deleted are exactly the packs
+//! the model says, every committed snapshot can be restored, the trash included, `held` says what the oracle says, and a
+//! commit succeeds exactly when nothing is missing; verification finds everything sound and repair nothing to do;
+//! what a session was told is held stays until it ends. At the end of each history nothing is left but what is kept, each object once.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use object::{Codec, Kind, SealedRecord};
 use proptest::prelude::*;
 use store::disk::Disk;
-use store::{ErrorKind, IdempotencyKey, Store, StoreError, WriteSession};
+use store::{
+    Collection, ErrorKind, GcOptions, IdempotencyKey, Marked, PackChoice, SnapshotChange, Store, StoreError, Sweep,
+    UnixMs, WriteSession,
+};
 use testkit::disk::{Fault, until_death};
 
 use crate::props::*;
@@ -35,10 +42,19 @@ enum Step {
     Held { session: usize },
     Commit { session: usize, snapshot: usize },
     Close { session: usize },
-    Purge { snapshot: usize },
-    BeginMark,
-    Condemn { pack: usize },
-    Delete { pack: usize },
+    Trash { snapshot: usize },
+    Undelete { snapshot: usize },
+    Purge,
+    Pin { snapshot: usize },
+    Unpin { snapshot: usize },
+    Mark,
+    Condemn,
+    Delete,
+    Repack,
+    Sweep,
+    Verify,
+    Repair,
+    Reindex,
     Restart { seed: Option<u64> },
 }
 
@@ -68,10 +84,19 @@ fn step() -> impl Strategy<Value = Step> {
         3 => session().prop_map(|session| Step::Held { session }),
         6 => (session(), snapshot()).prop_map(|(session, snapshot)| Step::Commit { session, snapshot }),
         1 => session().prop_map(|session| Step::Close { session }),
-        2 => snapshot().prop_map(|snapshot| Step::Purge { snapshot }),
-        2 => Just(Step::BeginMark),
-        6 => (0..12usize).prop_map(|pack| Step::Condemn { pack }),
-        4 => (0..12usize).prop_map(|pack| Step::Delete { pack }),
+        3 => snapshot().prop_map(|snapshot| Step::Trash { snapshot }),
+        1 => snapshot().prop_map(|snapshot| Step::Undelete { snapshot }),
+        2 => Just(Step::Purge),
+        2 => snapshot().prop_map(|snapshot| Step::Pin { snapshot }),
+        1 => snapshot().prop_map(|snapshot| Step::Unpin { snapshot }),
+        3 => Just(Step::Mark),
+        3 => Just(Step::Condemn),
+        3 => Just(Step::Delete),
+        3 => Just(Step::Repack),
+        2 => Just(Step::Sweep),
+        1 => Just(Step::Verify),
+        1 => Just(Step::Repair),
+        1 => Just(Step::Reindex),
         1 => any::<Option<u64>>().prop_map(|seed| Step::Restart { seed }),
     ]
 }
@@ -150,19 +175,39 @@ impl Stored {
         })
     }
 
-    /// The packs that hold any copy of what these objects need.
-    fn packs(&self, universe: &Universe, objects: impl Iterator<Item = usize>) -> BTreeSet<i64> {
-        let mut needed: BTreeSet<usize> = objects.flat_map(|object| universe.reach(object)).collect();
-        // A copy that is a delta needs its bases; the mark counts every copy.
-        let deltas: Vec<usize> = needed.iter().copied().filter(|object| *object < CHUNKS).collect();
-        for object in deltas {
-            if self.copies.get(&object).is_some_and(|copies| copies.iter().any(|(_, whole)| !whole)) {
-                needed.extend(&universe.bases[object]);
-            }
-        }
-        let copies = needed.iter().filter_map(|object| self.copies.get(object));
+    /// The packs that hold any copy of these objects.
+    fn packs_of(&self, objects: &BTreeSet<usize>) -> BTreeSet<i64> {
+        let copies = objects.iter().filter_map(|object| self.copies.get(object));
         copies.flatten().map(|(pack, _)| *pack).collect()
     }
+
+    /// What these objects need.
+    fn needed(&self, universe: &Universe, objects: impl Iterator<Item = usize>) -> BTreeSet<usize> {
+        let mut needed: BTreeSet<usize> = objects.flat_map(|object| universe.reach(object)).collect();
+        // A copy that is a delta needs its bases; the mark counts every copy, and those of bases too.
+        loop {
+            let is_delta = |object: &&usize| {
+                self.copies.get(*object).is_some_and(|copies| copies.iter().any(|(_, is_whole)| !is_whole))
+            };
+            let bases: BTreeSet<usize> =
+                needed.iter().filter(is_delta).flat_map(|object| &universe.bases[*object]).copied().collect();
+            if bases.is_subset(&needed) {
+                return needed;
+            }
+            needed.extend(bases);
+        }
+    }
+}
+
+/// The collection under way, and what the model knows of it.
+struct Mark {
+    marked: Marked<'static>,
+    /// Objects that are kept.
+    needed: BTreeSet<usize>,
+    /// Packs that held any of them.
+    kept: BTreeSet<i64>,
+    /// All packs there were.
+    known: BTreeSet<i64>,
 }
 
 struct History<'a> {
@@ -172,10 +217,15 @@ struct History<'a> {
     sessions: Vec<Option<WriteSession>>,
     open: Vec<HashSet<usize>>,
     live: BTreeSet<usize>,
-    /// Epoch and marked packs of the collection under way.
-    mark: Option<(i64, BTreeSet<i64>)>,
+    /// Taken away, not purged: kept like live ones.
+    trash: BTreeSet<usize>,
+    /// Somebody is restoring them: kept, also when they were purged since.
+    pinned: BTreeSet<usize>,
+    marked: Option<Mark>,
     keys: u64,
     deletions: u64,
+    /// What each session was told that it is held: it stays as long as the session does.
+    promised: Vec<BTreeSet<usize>>,
     /// Deletions before each session began.
     deletions_before: Vec<u64>,
 }
@@ -191,9 +241,12 @@ impl<'a> History<'a> {
             sessions: (0..SESSIONS).map(|_| None).collect(),
             open: vec![HashSet::new(); SESSIONS],
             live: BTreeSet::new(),
-            mark: None,
+            trash: BTreeSet::new(),
+            pinned: BTreeSet::new(),
+            marked: None,
             keys: 0,
             deletions: 0,
+            promised: vec![BTreeSet::new(); SESSIONS],
             deletions_before: vec![0; SESSIONS],
         }
     }
@@ -236,22 +289,41 @@ impl<'a> History<'a> {
                 if let Some(open) = self.sessions[session].take() {
                     open.close(NOW).unwrap();
                     self.open[session].clear();
+                    self.promised[session].clear();
                 }
             }
-            Step::Purge { snapshot } => {
+            Step::Trash { snapshot } => {
                 if self.live.remove(&snapshot) {
                     let id = id(&Universe::name(CHUNKS + PAGES + snapshot));
-                    self.world.sql(&format!("UPDATE snapshot SET state = 3 WHERE id = x'{id}'"));
+                    let question = format!("SELECT snapshot FROM snapshot WHERE id = x'{id}' AND state = 1");
+                    let number = u64::try_from(self.world.ask::<i64>(&question)).unwrap();
+                    assert_eq!(self.store.as_ref().unwrap().trash(&[number], NOW).unwrap(), 1);
+                    self.trash.insert(snapshot);
                 }
             }
-            Step::BeginMark => {
-                let stored = Stored::read(&self.world);
-                let marked = stored.packs(self.universe, self.live.iter().map(|snapshot| CHUNKS + PAGES + snapshot));
-                self.world.sql("UPDATE meta SET epoch = epoch + 1");
-                self.mark = Some((self.world.ask("SELECT epoch FROM meta"), marked));
+            Step::Undelete { snapshot } => self.undelete(snapshot),
+            Step::Purge => {
+                let purged = self.store.as_ref().unwrap().purge(NOW).unwrap();
+                assert_eq!(purged.snapshots, self.trash.len() as u64);
+                self.trash.clear();
             }
-            Step::Condemn { pack } => self.condemn(pack),
-            Step::Delete { pack } => self.delete(pack),
+            Step::Pin { snapshot } => self.pin(snapshot),
+            Step::Unpin { snapshot } => {
+                self.store.as_ref().unwrap().unpin(&holder(snapshot)).unwrap();
+                self.pinned.remove(&snapshot);
+            }
+            Step::Mark => self.mark(),
+            Step::Condemn => self.condemn(),
+            Step::Delete => self.delete(),
+            Step::Repack => {
+                if let Some(mark) = &mut self.marked {
+                    mark.marked.repack(NOW).unwrap();
+                }
+            }
+            Step::Sweep => self.sweep(),
+            Step::Verify => self.verify(),
+            Step::Repair => self.repair(),
+            Step::Reindex => self.reindex(),
             Step::Restart { seed } => self.restart(seed),
         }
     }
@@ -263,6 +335,9 @@ impl<'a> History<'a> {
         let held = self.session(session).held(&ids).unwrap();
         for (object, held) in all.into_iter().zip(held) {
             let complete = stored.is_complete(self.universe, object) || self.open[session].contains(&object);
+            if held && complete && !self.open[session].contains(&object) {
+                self.promised[session].insert(object);
+            }
             // A memo may still believe in what was deleted since; the commit does not.
             assert!(held || !complete, "object {object} is there and not held");
             assert!(
@@ -272,11 +347,74 @@ impl<'a> History<'a> {
         }
     }
 
-    fn commit(&mut self, session: usize, snapshot: usize) {
+    fn fresh_key(&mut self) -> IdempotencyKey {
         self.keys += 1;
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.keys.to_le_bytes());
-        let key = IdempotencyKey::from_bytes(key);
+        IdempotencyKey::from_bytes(key)
+    }
+
+    fn undelete(&mut self, snapshot: usize) {
+        let key = self.fresh_key();
+        let ids = [id(&Universe::name(CHUNKS + PAGES + snapshot))];
+        let store = self.store.as_ref().unwrap();
+        match store.change_snapshots(VAULT, Some(self.world.device), key, &ids, SnapshotChange::Undelete, NOW) {
+            Ok(changed) => {
+                assert_eq!(changed.count, u64::from(self.trash.contains(&snapshot)));
+                assert!(self.trash.remove(&snapshot) || self.live.contains(&snapshot));
+                self.live.insert(snapshot);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                assert!(!self.trash.contains(&snapshot) && !self.live.contains(&snapshot), "{error}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn pin(&mut self, snapshot: usize) {
+        let (store, device) = (self.store.as_ref().unwrap(), self.world.device);
+        let id = id(&Universe::name(CHUNKS + PAGES + snapshot));
+        let can_be_read = self.live.contains(&snapshot) || self.trash.contains(&snapshot);
+        assert_eq!(store.pin(&holder(snapshot), VAULT, device, &id, NOW).unwrap(), can_be_read);
+        if can_be_read {
+            self.pinned.insert(snapshot);
+        }
+    }
+
+    /// Nothing is damaged, whatever a collection is in the middle of.
+    fn verify(&self) {
+        let store = self.store.as_ref().unwrap();
+        let counts = store.index_counts().unwrap();
+        for (pack, _) in store.packs_to_verify(PackChoice::All, u64::MAX >> 1).unwrap() {
+            let report = store.verify_pack(pack, Some(&counts), NOW, &mut |_| {}).unwrap();
+            assert!(report.as_ref().is_none_or(store::PackReport::is_sound), "{report:?}");
+        }
+    }
+
+    /// Repair finds nothing to do.
+    fn repair(&self) {
+        let store = self.store.as_ref().unwrap();
+        let orphans = store.adopt_orphans(NOW).unwrap();
+        assert_eq!((orphans.adopted.len(), orphans.strangers.len()), (0, 0));
+        let counts = store.index_counts().unwrap();
+        for (pack, _) in store.packs_to_verify(PackChoice::All, u64::MAX >> 1).unwrap() {
+            assert_eq!(store.repair_pack(pack, Some(&counts), NOW, &mut |_| {}).unwrap(), None);
+        }
+    }
+
+    /// Rebuilds the index from the packs; nobody may write meanwhile.
+    fn reindex(&mut self) {
+        for session in 0..SESSIONS {
+            self.take(&Step::Close { session });
+        }
+        self.marked = None;
+        let report = self.store.as_ref().unwrap().reindex(NOW, &mut |_| {}).unwrap();
+        assert_eq!((report.missing.len(), report.damaged.len()), (0, 0));
+        self.verify();
+    }
+
+    fn commit(&mut self, session: usize, snapshot: usize) {
+        let key = self.fresh_key();
         let object = CHUNKS + PAGES + snapshot;
         let result = self.session(session).commit_snapshot(key, id(&Universe::name(object)), NOW);
         self.open[session].clear();
@@ -284,8 +422,10 @@ impl<'a> History<'a> {
         match result {
             Ok(committed) => {
                 assert!(!committed.repeated);
-                assert!(!self.live.contains(&snapshot));
+                assert!(!self.live.contains(&snapshot) && !self.trash.contains(&snapshot));
                 self.live.insert(snapshot);
+                // What was pinned was another, that was purged.
+                self.pinned.remove(&snapshot);
                 let again = self.session(session).commit_snapshot(key, id(&Universe::name(object)), NOW).unwrap();
                 assert!(again.repeated && again.seq == committed.seq);
             }
@@ -298,41 +438,120 @@ impl<'a> History<'a> {
                     assert!(!stored.is_complete(self.universe, object) && !stored.is_whole(object));
                 }
             }
-            Err(error) if error.kind() == ErrorKind::Conflict => assert!(self.live.contains(&snapshot), "{error}"),
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                assert!(self.live.contains(&snapshot) || self.trash.contains(&snapshot), "{error}");
+            }
             Err(error) => panic!("{error}"),
         }
     }
 
-    /// The pack's number, if it is of those that are in this state.
-    fn pack_in_state(&self, index: usize, state: i64) -> Option<i64> {
-        let packs: String = self.world.ask(&format!(
-            "SELECT coalesce(group_concat(pack), '') FROM (SELECT pack FROM pack WHERE state = {state} ORDER BY pack)"
-        ));
-        let packs: Vec<&str> = packs.split(',').filter(|pack| !pack.is_empty()).collect();
-        (!packs.is_empty()).then(|| packs[index % packs.len()].parse().unwrap())
+    /// The packs for which this holds.
+    fn packs_with(&self, condition: &str) -> BTreeSet<i64> {
+        let question = format!("SELECT coalesce(group_concat(pack), '') FROM pack WHERE {condition}");
+        let packs: String = self.world.ask(&question);
+        packs.split(',').filter(|pack| !pack.is_empty()).map(|pack| pack.parse().unwrap()).collect()
     }
 
-    fn condemn(&mut self, index: usize) {
-        let (Some((epoch, marked)), Some(pack)) = (&self.mark, self.pack_in_state(index, 2)) else { return };
-        let touched: i64 = self.world.ask(&format!("SELECT touched_epoch FROM pack WHERE pack = {pack}"));
-        if !marked.contains(&pack) && touched < *epoch {
-            self.world.sql(&format!(
-                "BEGIN; UPDATE meta SET condemn_seq = condemn_seq + 1;
-                 UPDATE pack SET state = 3, condemned_epoch = {epoch}, condemn_seq = (SELECT condemn_seq FROM meta)
-                 WHERE pack = {pack}; COMMIT;"
-            ));
+    fn mark(&mut self) {
+        // One at a time.
+        self.marked = None;
+        let mut roots: BTreeSet<usize> = self.kept().collect();
+        // Parents of open sessions are kept even when they were purged.
+        for snapshot in 0..SNAPSHOTS {
+            let id = id(&Universe::name(CHUNKS + PAGES + snapshot));
+            let sql = "SELECT count(*) FROM session JOIN snapshot ON parent = snapshot WHERE snapshot.id = ";
+            if self.world.ask::<i64>(&format!("{sql} x'{id}'")) > 0 {
+                roots.insert(snapshot);
+            }
         }
+        let stored = Stored::read(&self.world);
+        let needed = stored.needed(self.universe, roots.iter().map(|snapshot| CHUNKS + PAGES + snapshot));
+        let kept = stored.packs_of(&needed);
+        let known = self.packs_with("state IN (2, 3)");
+        let marked = Collection::begin(self.store.as_ref().unwrap(), &gc_options(), &()).unwrap().mark().unwrap();
+        assert_eq!(marked.report().refusals, []);
+        assert_eq!(marked.report().objects_lost, 0);
+        self.marked = Some(Mark { marked, needed, kept, known });
     }
 
-    fn delete(&mut self, index: usize) {
-        let Some(pack) = self.pack_in_state(index, 3) else { return };
-        self.deletions += 1;
-        self.world.sql(&format!("UPDATE pack SET state = 4 WHERE pack = {pack}"));
-        let id: String = self.world.ask(&format!("SELECT lower(hex(id)) FROM pack WHERE pack = {pack}"));
-        self.world.disk.lose_file(&self.world.root.join(format!("packs/{}/{id}.pack", &id[..2])));
-        self.world.sql(&format!(
-            "BEGIN; DELETE FROM object WHERE pack = {pack}; DELETE FROM pack WHERE pack = {pack}; COMMIT;"
-        ));
+    fn condemn(&mut self) {
+        let Some(mark) = &mut self.marked else { return };
+        mark.marked.condemn(NOW).unwrap();
+        let epoch = mark.marked.report().epoch;
+        let dead: BTreeSet<i64> = mark.known.difference(&mark.kept).copied().collect();
+        let needed = mark.needed.clone();
+        let left = self.packs_with(&format!("state = 2 AND touched_epoch < {epoch}"));
+        let left: Vec<_> = left.intersection(&dead).collect();
+        assert!(left.is_empty(), "{left:?} are dead and not condemned");
+        // A repack may have emptied a pack that held something kept.
+        let kept = Stored::read(&self.world).packs_of(&needed);
+        let wrong = self.packs_with(&format!("state = 3 AND condemned_epoch = {epoch}"));
+        let wrong: Vec<_> = wrong.intersection(&kept).collect();
+        assert!(wrong.is_empty(), "{wrong:?} are kept and condemned");
+        let stamped = self.packs_with(&format!("state = 3 AND touched_epoch >= {epoch}"));
+        assert!(stamped.is_empty(), "{stamped:?} are stamped and condemned");
+    }
+
+    fn delete(&mut self) {
+        let Some(Mark { marked, kept, known, .. }) = &self.marked else { return };
+        let epoch = marked.report().epoch;
+        let (kept, known) = (kept.clone(), known.clone());
+        let oldest: i64 = self.world.ask("SELECT coalesce(min(started_epoch), 1000000) FROM session");
+        let condition = format!("state = 3 AND condemned_epoch < {epoch} AND condemned_epoch < {oldest}");
+        let ripe: BTreeSet<i64> = self.packs_with(&condition).intersection(&known).copied().collect();
+        let ripe: BTreeSet<i64> = ripe.difference(&kept).copied().collect();
+        let before = self.packs_with("TRUE");
+        self.marked.as_mut().unwrap().marked.delete(NOW).unwrap();
+        let after = self.packs_with("TRUE");
+        let gone: BTreeSet<i64> = before.difference(&after).copied().collect();
+        assert_eq!(gone, ripe, "deleted are others than those that may be");
+        assert_eq!(self.world.packs().len(), after.len() - self.packs_with("state = 1").len());
+        self.deletions += gone.len() as u64;
+    }
+
+    /// Forgets sessions that were cut off.
+    fn sweep(&mut self) {
+        let sweep = Sweep {
+            sessions_idle_since: UnixMs(NOW.0 + 1),
+            pins_before: UnixMs(0),
+            answers_before: UnixMs(0),
+            enrolments_before: UnixMs(0),
+            web_sessions_before: (UnixMs(0), UnixMs(0)),
+        };
+        self.store.as_ref().unwrap().sweep(&sweep).unwrap();
+    }
+
+    /// Ends all sessions and collects until nothing is left to collect.
+    fn settle(&mut self) {
+        for session in 0..SESSIONS {
+            self.take(&Step::Close { session });
+        }
+        self.sweep();
+        self.marked = None;
+        let store = self.store.as_ref().unwrap();
+        for _ in 0..3 {
+            let report = store.collect_garbage(&gc_options(), &(), NOW).unwrap();
+            assert_eq!(report.refusals, []);
+        }
+        let report = store.collect_garbage(&gc_options(), &(), NOW).unwrap();
+        assert_eq!((report.packs_condemned, report.packs_repacked, report.copies_dropped), (0, 0, 0), "{report:?}");
+        assert_eq!((report.packs_waiting, report.objects_dead), (0, 0), "{report:?}");
+        let stored = Stored::read(&self.world);
+        for (object, copies) in &stored.copies {
+            assert_eq!(copies.len(), 1, "object {object} is stored more than once: {copies:?}");
+        }
+        let mut kept: BTreeSet<usize> =
+            self.kept().flat_map(|snapshot| self.universe.reach(CHUNKS + PAGES + snapshot)).collect();
+        loop {
+            let deltas = kept.iter().filter(|object| **object < CHUNKS && !stored.is_whole(**object));
+            let bases: BTreeSet<usize> = deltas.flat_map(|object| &self.universe.bases[*object]).copied().collect();
+            if bases.is_subset(&kept) {
+                break;
+            }
+            kept.extend(bases);
+        }
+        assert_eq!(stored.copies.keys().copied().collect::<BTreeSet<_>>(), kept, "kept is what is needed");
+        self.check();
     }
 
     /// The process dies, and with it power goes if there is a seed.
@@ -340,8 +559,10 @@ impl<'a> History<'a> {
         self.world.disk.plan(0, Fault::DieBefore);
         let sessions = std::mem::take(&mut self.sessions);
         let store = self.store.take();
+        // A collection does not survive its process.
+        let marked = self.marked.take();
         let died = until_death(|| {
-            let _running = (sessions, store);
+            let _running = (sessions, marked, store);
             drop(self.world.disk.sync_dir(&self.world.root));
         });
         assert!(died.is_none());
@@ -352,24 +573,47 @@ impl<'a> History<'a> {
         self.store = Some(self.world.open());
         self.sessions = (0..SESSIONS).map(|_| None).collect();
         self.open.iter_mut().for_each(HashSet::clear);
-        // A collection does not survive its process.
-        self.mark = None;
+        self.promised.iter_mut().for_each(BTreeSet::clear);
+    }
+
+    /// Snapshots that are needed.
+    fn kept(&self) -> impl Iterator<Item = usize> {
+        let listed: BTreeSet<usize> = self.live.union(&self.trash).copied().collect();
+        listed.union(&self.pinned).copied().collect::<BTreeSet<_>>().into_iter()
     }
 
     fn check(&self) {
         let store = self.store.as_ref().unwrap();
         assert_eq!(store.deletion_latch(), None);
         assert_eq!(store.halted(), None);
-        for snapshot in &self.live {
+        for snapshot in self.kept() {
             let object = CHUNKS + PAGES + snapshot;
             let found = restore_with_bases(store, &Universe::name(object));
             for object in self.universe.reach(object) {
                 assert!(found.contains(&id(&Universe::name(object))), "object {object} of snapshot {snapshot}");
             }
         }
+        let stored = Stored::read(&self.world);
+        for object in self.promised.iter().flatten() {
+            assert!(stored.is_complete(self.universe, *object), "object {object} was held, and its session is open");
+        }
         let listed: i64 = self.world.ask("SELECT count(*) FROM snapshot WHERE state = 1");
         assert_eq!(usize::try_from(listed).unwrap(), self.live.len());
     }
+}
+
+/// Nothing waits, nothing is tolerated.
+fn gc_options() -> GcOptions {
+    let mut options = GcOptions::default();
+    options.grace_ms = 0;
+    options.waste_percent_max = 0;
+    options.allow_unusual = true;
+    options
+}
+
+/// Who restores a snapshot.
+fn holder(snapshot: usize) -> [u8; 16] {
+    [u8::try_from(snapshot).unwrap(); 16]
 }
 
 /// What can be read from here on, the bases of deltas included.
@@ -384,9 +628,9 @@ fn template() -> World {
     world
 }
 
-/// 48 histories, or as many as `PROPTEST_CASES` says.
+/// 500 histories, or as many as `PROPTEST_CASES` says.
 fn config() -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(500);
     ProptestConfig { cases, max_shrink_iters: 2000, ..ProptestConfig::default() }
 }
 
@@ -402,6 +646,7 @@ proptest! {
                 history.take(step);
                 history.check();
             }
+            history.settle();
         });
     }
 }

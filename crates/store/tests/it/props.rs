@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use object::{Codec, Kind, ObjectId, RecordHeadWriter, SealedRecord, VaultId};
+use store::disk::Disk;
 use store::{
-    AccountId, DeviceId, IdempotencyKey, NewEnrolment, NewVault, Purpose, Random, Role, Snapshot, Store, StoreError,
-    StoreOptions, UnixMs, VaultMode, WriteSession,
+    AccountId, DeviceId, IdempotencyKey, NewEnrolment, NewVault, Purpose, Random, Role, Scope, Snapshot, Store,
+    StoreError, StoreOptions, UnixMs, VaultMode, WriteSession,
 };
 use tempfile::TempDir;
 use testkit::disk::SimDisk;
@@ -100,6 +101,10 @@ impl World {
         catalog.query_row(question, (), |row| row.get(0)).unwrap()
     }
 
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.disk.free_bytes(&self.root).unwrap()
+    }
+
     /// The packs' files, in order.
     pub(crate) fn packs(&self) -> Vec<PathBuf> {
         let files = self.disk.files();
@@ -118,7 +123,8 @@ pub(crate) fn populate(store: &Store) -> (AccountId, DeviceId) {
 
 pub(crate) fn enroll(store: &Store, account: AccountId, name: &str) -> DeviceId {
     let secret_hash = *blake3::hash(name.as_bytes()).as_bytes();
-    let enrolment = NewEnrolment { secret_hash, account, device_name: name, expires: UnixMs(NOW.0 + 1000) };
+    let expires = UnixMs(NOW.0 + 1000);
+    let enrolment = NewEnrolment { secret_hash, account, device_name: name, scope: Scope::Admin, expires };
     store.create_enrolment(&enrolment, NOW).unwrap();
     store.redeem_enrolment(&secret_hash, &[9; 32], NOW).unwrap().id
 }

@@ -2,13 +2,14 @@
 
 use std::io::ErrorKind as Io;
 
-use store::{ErrorKind, Purpose};
+use store::disk::Disk;
+use store::{DriveChange, DriveContent, DriveName, ErrorKind, NameKey, Purpose, Store};
 use testkit::disk::Fault;
 
 use crate::props::*;
 
 #[test]
-fn below_the_reserve_nothing_new_is_taken_in() {
+fn with_too_little_free_nothing_new_is_taken_in() {
     let mut world = World::new();
     world.options.min_free_bytes = 1000;
     let store = world.open();
@@ -23,11 +24,50 @@ fn below_the_reserve_nothing_new_is_taken_in() {
     let large = chunk_of("large", 1 << 20);
     assert_eq!(session.put(&large, NOW).unwrap_err().kind(), ErrorKind::Full);
     assert_eq!(world.disk.effects(), effects, "nothing was written");
-    assert_eq!(session.flush(NOW).unwrap(), 1, "what was taken is made durable: the reserve is for that");
+    assert_eq!(session.flush(NOW).unwrap(), 1, "what was taken is made durable: what is kept free is for that");
     world.disk.set_free_bytes(1000);
     put_all(&mut session, &[large, tree("root", &["a", "large"]), snapshot("snap", "root")]);
     session.commit_snapshot(key(1), id("snap"), NOW).unwrap();
     assert_eq!(restore(&store, id("snap")).len(), 4);
+}
+
+/// What is stored counts, by whichever of the account's vaults; what changes a drive may take away and is let in.
+#[test]
+fn a_quota_that_is_used_up_lets_nothing_new_in() {
+    let world = World::new();
+    let store = world.open();
+    let mut session = world.begin(&store);
+    back_up(&mut session, "1", 1);
+    session.close(NOW).unwrap();
+    let used = store.quota_use(world.account).unwrap().used_bytes;
+    let sizes: u64 = world.packs().iter().map(|path| world.disk.open(path).unwrap().len().unwrap()).sum();
+    assert_eq!(used, sizes);
+    assert!(store.check_quota(VAULT, u64::MAX).is_ok(), "without a quota there is room for anything");
+
+    store.set_quota(world.account, Some(used + 6000)).unwrap();
+    assert!(store.check_quota(VAULT, 6000).is_ok());
+    let refused = store.check_quota(VAULT, 6001).unwrap_err();
+    assert_eq!((refused.kind(), refused.is_transient()), (ErrorKind::Full, true));
+    assert!(refused.to_string().contains(&format!("{} bytes", used + 6000)), "{refused}");
+    let mut session = world.begin(&store);
+    session.put(&chunk_of("one", 3000), NOW).unwrap();
+    assert_eq!(
+        session.put(&chunk_of("two", 3000), NOW).unwrap_err().kind(),
+        ErrorKind::Full,
+        "with its frame and head"
+    );
+    session.put(&chunk("small"), NOW).unwrap();
+    store.set_quota(world.account, Some(used)).unwrap();
+    assert_eq!(session.put(&tree("root", &["small"]), NOW).unwrap_err().kind(), ErrorKind::Full, "a new pack");
+    store.set_quota(world.account, None).unwrap();
+    put_all(&mut session, &[tree("root", &["small", "one"]), snapshot("snap", "root")]);
+    session.commit_snapshot(key(2), id("snap"), NOW).unwrap();
+
+    store.set_quota(world.account, Some(used)).unwrap();
+    let purpose = Purpose::Backup { device: world.device, chain: "home", parent_hint: None };
+    assert_eq!(store.begin(VAULT, &purpose, NOW).unwrap_err().kind(), ErrorKind::Full);
+    assert!(store.begin(VAULT, &Purpose::Drive { device: None }, NOW).is_ok());
+    check_restores(&store, "1");
 }
 
 #[test]
@@ -93,4 +133,136 @@ fn a_damaged_record_is_refused_and_costs_nothing() {
     assert_eq!(session.put_count(), 0);
     session.put(&chunk("a"), NOW).unwrap();
     assert_eq!(session.close(NOW).unwrap(), 1);
+}
+
+fn world_with_reserve(free: u64) -> World {
+    let mut world = World::new();
+    world.options.min_free_bytes = 0;
+    world.options.reserve_bytes = 4000;
+    world.disk.set_free_bytes(free);
+    world
+}
+
+fn reserve(world: &World, store: &Store) -> (bool, bool) {
+    (store.reserve().is_held, world.disk.files().contains(&world.root.join("reserve")))
+}
+
+#[test]
+fn the_reserve_goes_when_the_disk_is_full_and_comes_back_with_the_room() {
+    let world = world_with_reserve(10_000);
+    let store = world.open();
+    assert_eq!((reserve(&world, &store), world.free_bytes()), ((true, true), 6000));
+    let mut session = world.begin(&store);
+    back_up(&mut session, "1", 1);
+    assert_eq!(reserve(&world, &store), (true, true), "there is room enough");
+
+    world.disk.set_free_bytes(999);
+    let mut session = world.begin(&store);
+    assert_eq!((reserve(&world, &store), world.free_bytes()), ((true, true), 999), "a session can do without");
+    back_up(&mut session, "3", 3);
+    assert_eq!((reserve(&world, &store), world.free_bytes()), ((false, false), 4999), "a commit cannot");
+    drop(session);
+    world.disk.set_free_bytes(4000 - 1);
+    let purpose = Purpose::Backup { device: world.device, chain: "home", parent_hint: None };
+    let refused = store.begin(VAULT, &purpose, NOW).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Full, "what it occupied is not for packs");
+    check_restores(&store, "1");
+
+    world.disk.set_free_bytes(7999);
+    store.refill_reserve();
+    assert_eq!(reserve(&world, &store), (false, false), "it would be the next to go");
+    world.disk.set_free_bytes(8000);
+    store.refill_reserve();
+    assert_eq!((reserve(&world, &store), world.free_bytes()), ((true, true), 4000));
+    session = world.begin(&store);
+    back_up(&mut session, "2", 2);
+    check_restores(&store, "2");
+}
+
+/// What makes room on the drive needs none but that of the catalog.
+#[test]
+fn the_drive_gives_away_on_a_full_disk_and_takes_nothing_in() {
+    let mut world = world_with_reserve(10_000);
+    world.options.min_free_bytes = 1000;
+    let store = world.open();
+    let purpose = Purpose::Drive { device: Some(world.device) };
+    let name = |name: &str| NameKey::from_bytes(*blake3::hash(name.as_bytes()).as_bytes().first_chunk().unwrap());
+    let (mut session, _) = store.begin(VAULT, &purpose, NOW).unwrap();
+    session.put(&chunk("a"), NOW).unwrap();
+    let path = [DriveName { key: name("letter"), sealed: b"letter" }];
+    let content = DriveContent::Chunk(id("a"));
+    let put = DriveChange::Put { path: &path, expected_version: None, content, size: 5, sealed_metadata: b"" };
+    session.commit_drive(key(1), &[put], NOW).unwrap();
+    session.finish(NOW).unwrap();
+
+    world.disk.set_free_bytes(0);
+    let backup = Purpose::Backup { device: world.device, chain: "home", parent_hint: None };
+    assert_eq!(store.begin(VAULT, &backup, NOW).unwrap_err().kind(), ErrorKind::Full);
+    let (mut session, _) = store.begin(VAULT, &purpose, NOW).unwrap();
+    assert_eq!((reserve(&world, &store), world.free_bytes()), ((false, false), 4000), "it is what the reserve is for");
+    let effects = world.disk.effects();
+    assert_eq!(session.put(&chunk("b"), NOW).unwrap_err().kind(), ErrorKind::Full);
+    assert_eq!(world.disk.effects(), effects, "nothing was written");
+    let remove = DriveChange::Remove { path: &[name("letter")], expected_version: None };
+    session.commit_drive(key(2), &[remove], NOW).unwrap();
+    session.finish(NOW).unwrap();
+    assert_eq!(store.drive_find(VAULT, &[name("letter")]).unwrap(), None);
+    assert_eq!(store.purge(NOW).unwrap().drive_nodes, 1);
+}
+
+#[test]
+fn a_store_opens_on_the_reserve() {
+    let world = world_with_reserve(10_000);
+    let store = world.open();
+    let mut session = world.begin(&store);
+    back_up(&mut session, "1", 1);
+    drop(session);
+    drop(store);
+    world.disk.set_free_bytes(0);
+    drop(world.open());
+    assert_eq!(world.free_bytes(), 0, "where that is enough, without");
+    world.disk.create_new(&world.root.join("staging/left")).unwrap();
+    // The first thing that opening does to the disk is to empty `staging/`.
+    world.disk.plan(0, Fault::Refuse(Io::StorageFull));
+    let store = world.open();
+    assert!(!world.disk.take_plan());
+    assert_eq!((reserve(&world, &store), world.free_bytes()), ((false, false), 4000));
+    check_restores(&store, "1");
+    drop(store);
+    world.disk.set_free_bytes(9000);
+    let store = world.open();
+    assert_eq!((reserve(&world, &store), world.free_bytes()), ((true, true), 5000));
+}
+
+#[test]
+fn a_reserve_of_another_length_is_taken_anew_and_one_that_nobody_wants_goes() {
+    let mut world = world_with_reserve(100_000);
+    drop(world.open());
+    world.options.reserve_bytes = 5000;
+    let store = world.open();
+    assert_eq!((reserve(&world, &store), world.free_bytes()), ((true, true), 95_000));
+    drop(store);
+    world.options.reserve_bytes = 0;
+    let store = world.open();
+    assert_eq!((reserve(&world, &store), world.free_bytes()), ((false, false), 100_000));
+}
+
+#[test]
+fn a_disk_that_takes_no_room_in_advance_is_told_of_and_used_without() {
+    let world = world_with_reserve(100_000);
+    drop(world.open());
+    let mut options = world.options.clone();
+    options.reserve_bytes = 5000;
+    // Removing the old one, then making the new one.
+    let opened = world.disk.effects();
+    drop(Store::open(&world.root, &world.options, NOW).unwrap());
+    let opening = world.disk.effects() - opened;
+    world.disk.plan(opening + 1, Fault::Refuse(Io::Unsupported));
+    let store = Store::open(&world.root, &options, NOW).unwrap();
+    assert!(!world.disk.take_plan());
+    let status = store.reserve();
+    assert!(!status.is_held && status.problem.is_some(), "{status:?}");
+    let mut session = world.begin(&store);
+    back_up(&mut session, "1", 1);
+    check_restores(&store, "1");
 }

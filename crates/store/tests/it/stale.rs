@@ -223,3 +223,158 @@ fn a_damaged_catalog_is_found_after_an_unclean_end() {
     let error = world.try_open().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
 }
+
+/// Devices by name, with what their tokens are good for.
+fn devices(store: &store::Store, world: &World) -> Vec<(String, &'static str)> {
+    let word = |device: &store::Device| match (device.revoked.is_some(), device.is_suspended) {
+        (true, _) => "revoked",
+        (false, true) => "suspended",
+        (false, false) => "good",
+    };
+    let devices = store.devices(world.account).unwrap();
+    devices.iter().map(|device| (device.name.clone(), word(device))).collect()
+}
+
+#[track_caller]
+fn expect_devices(store: &store::Store, world: &World, expected: &[(&str, &str)]) {
+    let found = devices(store, world);
+    let found: Vec<(&str, &str)> = found.iter().map(|(name, word)| (name.as_str(), *word)).collect();
+    assert_eq!(found, expected);
+}
+
+/// A device was revoked after the copy was taken; the copy calls it valid.
+#[test]
+fn an_older_catalog_lets_no_device_in_before_somebody_confirms() {
+    let world = World::new();
+    let store = world.open();
+    let stolen = enroll(&store, world.account, "stolen");
+    let invitation = store::NewEnrolment {
+        secret_hash: [5; 32],
+        account: world.account,
+        device_name: "invited",
+        scope: store::Scope::Admin,
+        expires: NOW,
+    };
+    store.create_enrolment(&invitation, NOW).unwrap();
+    drop(store);
+    let old = copy_catalog(&world);
+    let store = world.open();
+    store.revoke_device(stolen, NOW).unwrap();
+    store.redeem_enrolment(&[5; 32], &[6; 32], NOW).unwrap();
+    drop(store);
+    put_back(&world, &old);
+
+    let suspended = [("laptop", "suspended"), ("stolen", "suspended")];
+    let store = world.open();
+    expect_devices(&store, &world, &suspended);
+    assert_eq!(store.status().unwrap().suspended_devices, 2);
+    assert_eq!(store.redeem_enrolment(&[5; 32], &[6; 32], NOW).unwrap_err().kind(), ErrorKind::NotFound, "it was used");
+    // What is enrolled from now on is not older than anything.
+    enroll(&store, world.account, "new");
+    drop(store);
+    let store = world.open();
+    expect_devices(&store, &world, &[suspended[0], suspended[1], ("new", "good")]);
+    // Rebuilding allows deletion, and nobody in.
+    store.reindex(NOW, &mut |_| {}).unwrap();
+    store.lift_latch().unwrap();
+    drop(store);
+    let store = world.open();
+    assert_eq!(store.deletion_latch(), None);
+    expect_devices(&store, &world, &[suspended[0], suspended[1], ("new", "good")]);
+
+    store.revoke_device(stolen, NOW).unwrap();
+    assert_eq!(store.confirm_devices(Some(world.device)).unwrap(), 1);
+    let confirmed = [("laptop", "good"), ("stolen", "revoked"), ("new", "good")];
+    expect_devices(&store, &world, &confirmed);
+    assert_eq!(store.confirm_devices(None).unwrap(), 0, "a revoked device is none to be confirmed");
+    let nobody = store::DeviceId::from_bytes([9; store::DeviceId::LEN]);
+    assert_eq!(store.confirm_devices(Some(nobody)).unwrap_err().kind(), ErrorKind::NotFound);
+    drop(store);
+    expect_devices(&world.open(), &world, &confirmed);
+}
+
+/// Confirmed without a rebuild, the catalog is as good as any: only one that is older than that is noticed again.
+#[test]
+fn a_confirmation_is_not_asked_for_twice_and_does_not_count_for_an_older_catalog() {
+    let world = World::new();
+    let first = copy_catalog(&world);
+    let store = world.open();
+    back_up(&mut world.begin(&store), "1", 1);
+    drop(store);
+    put_back(&world, &first);
+    let store = world.open();
+    store.confirm_devices(None).unwrap();
+    drop(store);
+    let store = world.open();
+    assert!(store.deletion_latch().is_some());
+    expect_devices(&store, &world, &[("laptop", "good")]);
+    drop(store);
+    // This copy carries the latch; a device is revoked after it was taken.
+    let second = copy_catalog(&world);
+    let store = world.open();
+    store.revoke_device(world.device, NOW).unwrap();
+    drop(store);
+    put_back(&world, &second);
+    expect_devices(&world.open(), &world, &[("laptop", "suspended")]);
+}
+
+/// Packs that are lost say nothing about devices: the next backup has to come in to bring them back.
+#[test]
+fn missing_packs_suspend_nobody_and_a_missing_anchor_does() {
+    let world = World::new();
+    let store = world.open();
+    back_up(&mut world.begin(&store), "1", 1);
+    drop(store);
+    world.disk.lose_file(&world.packs()[0]);
+    let store = world.open();
+    assert!(store.deletion_latch().unwrap().contains("missing"));
+    expect_devices(&store, &world, &[("laptop", "good")]);
+    drop(store);
+    world.disk.lose_file(&world.root.join("packs/ANCHOR"));
+    expect_devices(&world.open(), &world, &[("laptop", "suspended")]);
+}
+
+/// A token was revoked, a session ended and a link used after the copy was taken.
+#[test]
+fn an_older_catalog_lets_no_script_and_no_browser_in() {
+    let world = World::new();
+    let store = world.open();
+    let ids = [1, 2].map(|number| store::TokenId::from_bytes([number; 8]));
+    for id in ids {
+        let (account, token_hash) = (world.account, [3; 32]);
+        let token =
+            store::NewToken { id, account, name: "script", token_hash, scope: store::Scope::Read, expires: None };
+        store.create_token(&token, NOW).unwrap();
+    }
+    let session = store::NewWebSession {
+        id: store::WebSessionId::from_bytes([4; 8]),
+        secret_hash: [4; 32],
+        account: world.account,
+        address: "10.0.0.1",
+        agent: "a browser",
+    };
+    store.create_web_session(&session, None, NOW).unwrap();
+    drop(store);
+    let old = copy_catalog(&world);
+    let store = world.open();
+    store.revoke_token(ids[0], NOW).unwrap();
+    drop(store);
+    put_back(&world, &old);
+
+    let store = world.open();
+    let suspended = |store: &store::Store| ids.map(|id| store.token(id).unwrap().unwrap().is_suspended);
+    assert_eq!(suspended(&store), [true, true]);
+    assert_eq!(store.status().unwrap().suspended_tokens, 2);
+    assert!(store.web_session(&[4; 32]).unwrap().is_none(), "whoever had it logs in again");
+    store.reindex(NOW, &mut |_| {}).unwrap();
+    store.lift_latch().unwrap();
+    assert_eq!(suspended(&store), [true, true], "rebuilding lets nobody in");
+    store.revoke_token(ids[0], NOW).unwrap();
+    assert_eq!(store.confirm_tokens(None).unwrap(), 1);
+    drop(store);
+    let store = world.open();
+    assert_eq!(suspended(&store), [true, false]);
+    assert!(store.token(ids[0]).unwrap().unwrap().revoked.is_some());
+    let nobody = store::TokenId::from_bytes([9; 8]);
+    assert_eq!(store.confirm_tokens(Some(nobody)).unwrap_err().kind(), ErrorKind::NotFound);
+}

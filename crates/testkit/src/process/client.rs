@@ -1,8 +1,9 @@
 //! [`Client`]: a real `backup-client` with folders of its own.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
@@ -36,6 +37,8 @@ pub struct Running {
 /// What came of a command.
 #[derive(Debug)]
 pub struct Run {
+    /// What was run, for messages.
+    pub words: String,
     /// How it ended.
     pub status: ExitStatus,
     /// The JSON events it printed, in order.
@@ -67,36 +70,27 @@ impl Client {
         self.home.join("cache")
     }
 
-    /// Starts a command with `--json`.
-    ///
-    /// # Errors
-    /// When the program cannot be started.
-    pub fn start<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome<Running> {
+    /// A command with `--json`, for whoever wants to start it in a way of their own.
+    #[must_use]
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(&self.program);
         command
             .args(arguments)
             .arg("--json")
             .env("BACKUP_CLIENT_CONFIG_DIR", self.home.join("config"))
-            .env("BACKUP_CLIENT_CACHE_DIR", self.cache_dir())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .env("BACKUP_CLIENT_CACHE_DIR", self.cache_dir());
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
-        let begun = Instant::now();
-        let mut child = command.spawn().map_err(|error| format!("cannot run {}: {error}", self.program.display()))?;
-        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut stderr = child.stderr.take().expect("it is piped");
-        let events = std::thread::spawn(move || stdout.lines().map_while(Result::ok).collect());
-        let errors = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            // What could be read is what there is to show.
-            let _ = stderr.read_to_end(&mut bytes);
-            String::from_utf8_lossy(&bytes).into_owned()
-        });
-        let words: Vec<String> = arguments.iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect();
-        Ok(Running { child, words: words.join(" "), begun, events, errors })
+        command
+    }
+
+    /// Starts a command with `--json`.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn start<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome<Running> {
+        Running::start(self.command(arguments))
     }
 
     /// Runs a command to its end, however that is.
@@ -112,32 +106,48 @@ impl Client {
     /// # Errors
     /// When it does not succeed, or prints nothing.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome<Value> {
-        let running = self.start(arguments)?;
-        let words = running.words.clone();
-        let run = running.wait()?;
-        if !run.status.success() {
-            return Err(format!("backup-client {words} failed: {}\n{}", run.status, run.errors));
-        }
-        run.last().cloned().ok_or_else(|| format!("backup-client {words} printed nothing"))
+        let run = self.try_run(arguments)?.succeeded()?;
+        run.last().cloned().ok_or_else(|| format!("backup-client {} printed nothing", run.words))
     }
 }
 
 impl Running {
+    /// Starts a command of one of the programs that prints JSON.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub(super) fn start(mut command: Command) -> Outcome<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let begun = Instant::now();
+        let program = PathBuf::from(command.get_program());
+        let mut child = command.spawn().map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut stderr = child.stderr.take().expect("it is piped");
+        let events = std::thread::spawn(move || stdout.lines().map_while(Result::ok).collect());
+        let errors = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What could be read is what there is to show.
+            let _ = stderr.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        let mut words = vec![program.file_name().unwrap_or_default().to_string_lossy().into_owned()];
+        words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
+        Ok(Self { child, words: words.join(" "), begun, events, errors })
+    }
+
     /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends it as a power cut would; whether it was still running.
+    /// Ends it as a power cut would; what came of it, unless it had ended by itself.
     ///
     /// # Errors
     /// When the system does not let it be ended.
-    pub fn kill(mut self) -> Outcome<bool> {
-        let has_ended = self.child.try_wait().map_err(|error| error.to_string())?.is_some();
+    pub fn kill(mut self) -> Outcome<Run> {
         self.child.kill().map_err(|error| error.to_string())?;
-        self.wait()?;
-        Ok(!has_ended)
+        self.wait()
     }
 
     /// Waits until it has ended.
@@ -162,14 +172,41 @@ impl Running {
                 Ok(event) => events.push(event),
                 // What was being written when it was killed.
                 Err(_) if !status.success() => break,
-                Err(error) => return Err(format!("backup-client {} printed {line:?}: {error}", self.words)),
+                Err(error) => return Err(format!("{} printed {line:?}: {error}", self.words)),
             }
         }
-        Ok(Run { status, events, errors, duration, peak_resident: peak })
+        Ok(Run { words: self.words, status, events, errors, duration, peak_resident: peak })
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.words, self.status)?;
+        self.events.iter().try_for_each(|event| writeln!(f, "{event}"))?;
+        f.write_str(&self.errors)
     }
 }
 
 impl Run {
+    /// Itself, when it ended well.
+    ///
+    /// # Errors
+    /// How it ended, and what it said.
+    pub fn succeeded(self) -> Outcome<Self> {
+        if self.status.success() { Ok(self) } else { Err(self.to_string()) }
+    }
+
+    /// Whether it was killed before it had ended.
+    #[must_use]
+    pub fn was_killed(&self) -> bool {
+        self.status.signal().is_some()
+    }
+
+    /// All events of this name.
+    pub fn all(&self, event: &str) -> impl Iterator<Item = &Value> {
+        self.events.iter().filter(move |value| value["event"] == event)
+    }
+
     /// The last event.
     #[must_use]
     pub fn last(&self) -> Option<&Value> {

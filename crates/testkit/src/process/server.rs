@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Outcome, peak_resident};
+use super::{Outcome, Running, peak_resident};
 
 /// Starting means making keys and a catalog; a busy machine may take its time.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -16,6 +16,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Server {
     program: PathBuf,
     home: PathBuf,
+    options: Vec<String>,
     child: Child,
 }
 
@@ -25,8 +26,17 @@ impl Server {
     /// # Errors
     /// When it does not start; its log is in the message.
     pub fn start(program: &Path, home: &Path) -> Outcome<Self> {
-        let child = spawn(program, home, "127.0.0.1:0")?;
-        let mut server = Self { program: program.to_owned(), home: home.to_owned(), child };
+        Self::start_with(program, home, &[])
+    }
+
+    /// The same, with further options of `serve`.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn start_with(program: &Path, home: &Path, options: &[&str]) -> Outcome<Self> {
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+        let child = spawn(program, home, "127.0.0.1:0", &options)?;
+        let mut server = Self { program: program.to_owned(), home: home.to_owned(), options, child };
         server.wait_until_it_listens()?;
         Ok(server)
     }
@@ -36,12 +46,29 @@ impl Server {
     /// # Errors
     /// As for [`start`](Self::start).
     pub fn restart(&mut self) -> Outcome {
-        let address = fs::read_to_string(self.home.join("port")).map_err(|error| format!("the port file: {error}"))?;
-        let address = address.trim();
-        let address = if address.contains(':') { address.to_owned() } else { format!("127.0.0.1:{address}") };
+        let address = self.address()?;
         fs::remove_file(self.home.join("port")).map_err(|error| format!("the port file: {error}"))?;
-        self.child = spawn(&self.program, &self.home, &address)?;
+        self.child = spawn(&self.program, &self.home, &address, &self.options)?;
         self.wait_until_it_listens()
+    }
+
+    /// Where it listens, as `127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// When its port file cannot be read.
+    pub fn address(&self) -> Outcome<String> {
+        let said = fs::read_to_string(self.home.join("port")).map_err(|error| format!("the port file: {error}"))?;
+        let said = said.trim();
+        Ok(if said.contains(':') { said.to_owned() } else { format!("127.0.0.1:{said}") })
+    }
+
+    /// Starts it again with other options, after it was ended.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn restart_with(&mut self, options: &[&str]) -> Outcome {
+        self.options = options.iter().map(ToString::to_string).collect();
+        self.restart()
     }
 
     /// Ends it as a power cut would.
@@ -57,21 +84,46 @@ impl Server {
     /// # Errors
     /// When the server refuses.
     pub fn enroll(&self, device: &str) -> Outcome<String> {
-        let output = Command::new(&self.program)
-            .args(["enroll", "--device", device, "--data-dir"])
-            .arg(self.data_dir())
-            .output()
-            .map_err(|error| format!("cannot run {}: {error}", self.program.display()))?;
-        if !output.status.success() {
-            return Err(format!("enroll failed: {}", String::from_utf8_lossy(&output.stderr)));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        let run = self.admin(&["enroll", "--device", device])?.wait()?.succeeded()?;
+        let string = run.last().and_then(|event| event["enrolment"].as_str());
+        string.map(str::to_owned).ok_or_else(|| format!("no enrolment string: {run}"))
+    }
+
+    /// Starts an administrator's command with `--json`.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn admin(&self, arguments: &[&str]) -> Outcome<Running> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).arg("--json").arg("--data-dir").arg(self.data_dir());
+        command.env("BACKUP_SERVER_ANY_FILE_SYSTEM", "true");
+        Running::start(command)
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn is_running(&mut self) -> Outcome<bool> {
+        Ok(self.child.try_wait().map_err(|error| error.to_string())?.is_none())
+    }
+
+    /// What it has said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.home.join("server.log")).unwrap_or_default()
     }
 
     /// Where it keeps everything.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.home.join("server")
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The most bytes it has had resident.
@@ -104,7 +156,7 @@ impl Server {
     }
 }
 
-fn spawn(program: &Path, home: &Path, address: &str) -> Outcome<Child> {
+fn spawn(program: &Path, home: &Path, address: &str, options: &[String]) -> Outcome<Child> {
     let log = File::options().create(true).append(true).open(home.join("server.log"));
     let log = log.map_err(|error| format!("the server's log: {error}"))?;
     Command::new(program)
@@ -113,6 +165,11 @@ fn spawn(program: &Path, home: &Path, address: &str) -> Outcome<Child> {
         .arg(home.join("server"))
         .args(["--listen", address, "--port-file"])
         .arg(home.join("port"))
+        // A folder that lives for a minute, and whose length somebody may measure.
+        .env("BACKUP_SERVER_RESERVE", "0B")
+        // Perhaps in memory.
+        .env("BACKUP_SERVER_ANY_FILE_SYSTEM", "true")
+        .args(options)
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()

@@ -1,8 +1,12 @@
 //! Deltas of chunks, sealed, read back through a reader, and refused when they are wrong.
 
 use bytes::Bytes;
+use delta_core::{BasisSet, BlockLen, Matcher, OpList, Signature, SignatureParams, StrongKind};
 use object::Kind;
-use vault::{Basis, DeltaEncoder, DeltaError, ExactDelta, OpenError, PlainObject, ReadError, rebuild};
+use vault::{
+    Basis, DeltaEncoder, DeltaError, ExactDelta, OpenError, PlainObject, ReadError, SealedDelta, is_worth_its_bases,
+    rebuild,
+};
 
 use crate::store::{MemoryStore, keys, sealer};
 
@@ -35,6 +39,70 @@ fn a_chunk_stored_as_a_delta_reads_like_any_other() {
     let mut reader = store.reader(&keys);
     assert_eq!(reader.object(target.id).unwrap(), target);
     assert_eq!(reader.objects(&[basis.id, target.id, basis.id]).unwrap(), [basis.clone(), target, basis]);
+}
+
+/// What a client matched by blocks is made exact by whoever has the basis, with the client's copies as a guide.
+#[test]
+fn a_guide_leads_to_a_delta_as_short_as_without() {
+    let keys = keys();
+    let basis = noise(1, 300_000);
+    let mut target = basis.clone();
+    for at in (5_000..300_000).step_by(20_000) {
+        target[at..at + 14].copy_from_slice(&noise(2, 14));
+    }
+    target.splice(100_000..100_000, *b"inserted");
+    let basis = PlainObject::new(&keys, Kind::Data, vec![], Bytes::from(basis));
+    let target = PlainObject::new(&keys, Kind::Data, vec![], Bytes::from(target));
+    let at_hand = [Basis { id: basis.id, bytes: &basis.body }];
+    let rough = blocks_of(&basis.body, &target.body);
+    let lens = [(basis.id, 300_000)];
+    let rough = DeltaEncoder::new().encode_matched(&rough, &lens, &target.body).unwrap();
+    let guide = SealedDelta {
+        id: target.id,
+        target_len: target.body.len(),
+        bases: rough.bases,
+        encoded: Bytes::from(rough.encoded),
+    };
+    let mut encoder = DeltaEncoder::new();
+    let guided = encoder.encode_guided(&keys, &guide, &at_hand, &target.body).unwrap().delta;
+    let alone = encoder.encode_exact(&keys, &at_hand, &target.body).unwrap().delta;
+    assert!(guided.encoded.len() <= alone.encoded.len() + 8, "{} {}", guided.encoded.len(), alone.encoded.len());
+    assert!(guided.encoded.len() * 4 < guide.encoded.len(), "{} {}", guided.encoded.len(), guide.encoded.len());
+    let exact = SealedDelta { bases: guided.bases, encoded: Bytes::from(guided.encoded), ..guide };
+    assert_eq!(rebuild(&keys, &exact, &[&basis.body]).unwrap(), target);
+}
+
+/// A small share of a long chunk is worth a delta, the same share of a short one is not.
+#[test]
+fn a_delta_saves_half_or_enough() {
+    let keys = keys();
+    let gives = |chunk_len: usize, copied_len: usize| {
+        let old = noise(1, copied_len);
+        let target = [&old[..], &noise(2, chunk_len - copied_len)].concat();
+        let basis = PlainObject::new(&keys, Kind::Data, vec![], Bytes::from(old));
+        DeltaEncoder::new().encode_exact(&keys, &[Basis { id: basis.id, bytes: &basis.body }], &target).is_some()
+    };
+    assert!(gives(100_000, 30_000));
+    assert!(!gives(100_000, 20_000));
+    assert!(gives(3 << 20, 300 << 10));
+    assert!(!gives(3 << 20, 200 << 10));
+    assert!(is_worth_its_bases(50, 100));
+    assert!(!is_worth_its_bases(51, 100));
+    assert!(is_worth_its_bases(2_700_000, 3_000_000));
+    assert!(!is_worth_its_bases(2_800_000, 3_000_000));
+    assert!(!is_worth_its_bases(3_000_000, 2_800_000));
+}
+
+/// What matching against a coarse signature finds.
+fn blocks_of(basis: &[u8], target: &[u8]) -> OpList {
+    let keys = keys();
+    let params = SignatureParams::new(BlockLen::new(512).unwrap(), StrongKind::COARSE, 0).unwrap();
+    let signature = Signature::compute(basis, params, keys.hash_key()).unwrap();
+    let mut bases = BasisSet::new();
+    bases.push(0, &signature).unwrap();
+    let mut ops = OpList::new();
+    Matcher::new(keys.hash_key()).diff(&bases, target, &mut ops).unwrap();
+    ops
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //! entries; a small change costs few pages; hostile bytes are refused.
 
 mod delta;
+mod flips;
+mod golden;
+mod key_file;
 mod keys;
 mod pages;
 mod seal;

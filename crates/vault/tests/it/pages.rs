@@ -88,6 +88,22 @@ fn plain_file(number: u32) -> Entry {
     Entry { name: format!("{number:08}").into_bytes(), kind, metadata: Metadata { mode: 0o644, ..Metadata::default() } }
 }
 
+/// The end of a folder of any length is one page per level away.
+#[test]
+fn a_cursor_begins_where_it_is_told_to() {
+    let keys = keys();
+    let entries: Vec<Entry> = (0..30_000).map(plain_file).collect();
+    let (root, pages) = build_tree(&keys, &entries);
+    assert!(pages.len() > 200, "{} pages", pages.len());
+    let mut store = MemoryStore::default();
+    store.put_all(&mut sealer(&keys), &pages);
+    let mut reader = store.reader(&keys);
+    let mut cursor = TreeCursor::after(root, b"00029998".to_vec());
+    assert_eq!(cursor.next(&mut reader).unwrap(), Some(plain_file(29_999)));
+    assert_eq!(cursor.next(&mut reader).unwrap(), None);
+    assert!(reader.source().fetches <= 3, "{} fetches", reader.source().fetches);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -107,6 +123,16 @@ proptest! {
             prop_assert_eq!(reader.lookup(root, &entry.name).unwrap(), Some(entry.clone()));
         }
         prop_assert_eq!(reader.lookup(root, b"no such name at all").unwrap(), None);
+        let names = entries.iter().step_by(13).map(|entry| entry.name.clone());
+        for after in names.chain([b"a name".to_vec(), vec![0xff; 30], Vec::new()]) {
+            let mut cursor = TreeCursor::after(root, after.clone());
+            let mut rest = Vec::new();
+            while let Some(entry) = cursor.next(&mut reader).unwrap() {
+                rest.push(entry);
+            }
+            let start = entries.partition_point(|entry| entry.name <= after);
+            prop_assert_eq!(&rest, &entries[start..]);
+        }
         prop_assert_eq!(read, entries);
     }
 
@@ -260,6 +286,8 @@ fn snapshot() -> Snapshot {
         bytes: 1 << 40,
         problems: 0,
         parent: Some(ObjectId::from_bytes([2; 32])),
+        device: vec![7; 8],
+        chain: "default".into(),
         unknown: vec![UnknownField { tag: 99, value: b"later".to_vec() }],
     }
 }
@@ -269,7 +297,8 @@ fn snapshots_read_back() {
     let object = snapshot().encode(&keys());
     assert_eq!(object.edges, [snapshot().tree]);
     assert_eq!(Snapshot::decode(&object).unwrap(), snapshot());
-    let bare = Snapshot { parent: None, unknown: vec![], roots: vec![], excludes: vec![], ..snapshot() };
+    let (device, chain) = (vec![], String::new());
+    let bare = Snapshot { parent: None, device, chain, unknown: vec![], roots: vec![], excludes: vec![], ..snapshot() };
     assert_eq!(Snapshot::decode(&bare.encode(&keys())).unwrap(), bare);
 }
 
@@ -309,7 +338,8 @@ fn golden_pages() {
         concat!(
             "01010680c49fd50c05020601ff93ebdc0303066c6170746f700403616e6e05136261636b75702d636c69656e7420302e",
             "312e300610092f686f6d652f616e6e052f6f6464ff0706052a2e746d700801030901020a01010b068080808080200c01",
-            "000d20020202020202020202020202020202020202020202020202020202020202020263056c61746572",
+            "000d2002020202020202020202020202020202020202020202020202020202020202020e0807070707070707070f0764",
+            "656661756c7463056c61746572",
         )
     );
 }

@@ -42,6 +42,11 @@ proptest! {
             .collect();
         let record = sealer(&keys).seal(&objects).unwrap();
         record.view().check_body().unwrap();
+        let mut opener = Opener::new(keys);
+        opener.check(record.view()).unwrap();
+        for (index, object) in objects.iter().enumerate() {
+            prop_assert_eq!(&opener.open_member(record.view(), index).unwrap(), object);
+        }
         prop_assert_eq!(open(&record), objects);
     }
 }
@@ -66,6 +71,10 @@ fn every_changed_byte_is_refused() {
             if let Ok(changed) = Record::parse(&bytes) {
                 let error = opener.open(changed).expect_err("an altered record opened");
                 assert!(matches!(error, OpenError::Altered | OpenError::KeyEpoch { .. }), "byte {at}: {error}");
+                if !changed.head().codec().is_delta() {
+                    assert_eq!(opener.check(changed).unwrap_err(), error);
+                    assert_eq!(opener.open_member(changed, 0).unwrap_err(), error);
+                }
             }
         }
     }
@@ -85,7 +94,9 @@ fn content_that_does_not_match_its_id_is_refused() {
     let mut object = data(&keys, *b"content");
     object.id = data(&keys, *b"something else").id;
     let record = sealer(&keys).seal(&[object.clone()]).unwrap();
-    assert_eq!(Opener::new(keys).open(record.view()).unwrap_err(), OpenError::WrongId { id: object.id });
+    let mut opener = Opener::new(keys);
+    assert_eq!(opener.open(record.view()).unwrap_err(), OpenError::WrongId { id: object.id });
+    assert_eq!(opener.check(record.view()).unwrap_err(), OpenError::WrongId { id: object.id });
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::store::MemoryStore;
 
 const VAULT: VaultId = VaultId::from_bytes([3; 16]);
 
-fn noise(seed: u8, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u8, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
     bytes
@@ -33,13 +33,17 @@ fn chunk(keys: &Keys, bytes: &[u8]) -> PlainObject {
     PlainObject::new(keys, Kind::Data, vec![], Bytes::copy_from_slice(bytes))
 }
 
-fn signature(keys: &Keys, bytes: &[u8], offset: u64) -> Signature {
+pub(crate) fn signature(keys: &Keys, bytes: &[u8], offset: u64) -> Signature {
     let params = Mode::Sealed.params(Mode::Sealed.cached_level(), offset);
     Signature::compute(bytes, params, keys.hash_key()).unwrap()
 }
 
 /// What a client of a sealed vault makes of a chunk: it has the signatures of bases, not the bases.
-fn seal_against(keys: &Keys, bases: &[(ObjectId, Signature)], target: &[u8]) -> Option<(SealedRecord, ExactDelta)> {
+pub(crate) fn seal_against(
+    keys: &Keys,
+    bases: &[(ObjectId, Signature)],
+    target: &[u8],
+) -> Option<(SealedRecord, ExactDelta)> {
     let mut ops = OpList::all_literal(u32::try_from(target.len()).unwrap());
     for block_len in [BlockLen::SEALED, BlockLen::FINE, BlockLen::FINEST] {
         let mut set = BasisSet::new();

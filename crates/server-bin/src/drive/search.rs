@@ -1,0 +1,368 @@
+//! [`NameIndex`]: the names of a drive in memory, found by parts of them. [`Searches`] keeps those that are asked.
+//!
+//! The catalog holds names sealed, so they are opened once, when somebody searches the drive for the first time, and kept
+//! in step with the drive's version from then on. Names are compared without case and without marks above and below letters.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use icu_normalizer::DecomposingNormalizerBorrowed;
+use memchr::memmem::Finder;
+use object::VaultId;
+use store::NodeId;
+
+use crate::drive::{DriveError, DriveView};
+
+/// Entries read from the catalog at once.
+const BATCH: usize = 10_000;
+/// Most names kept, those of all drives together: some 90 bytes each.
+const NAMES_MAX: usize = 3_000_000;
+/// An index that nobody asks for so long is dropped.
+const IDLE_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// What names are compared by.
+fn folded(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    let plain = DecomposingNormalizerBorrowed::new_nfkd().normalize(name);
+    let mut folded = String::with_capacity(plain.len());
+    for c in plain.chars().filter(|c| !is_mark(*c)).flat_map(char::to_lowercase) {
+        match c {
+            'ß' => folded.push_str("ss"),
+            'æ' => folded.push_str("ae"),
+            'œ' => folded.push_str("oe"),
+            'ø' => folded.push('o'),
+            'ł' => folded.push('l'),
+            'đ' | 'ð' => folded.push('d'),
+            'ı' => folded.push('i'),
+            c if is_mark(c) => {}
+            c => folded.push(c),
+        }
+    }
+    folded
+}
+
+/// Marks that stand with a letter, once it is taken apart.
+fn is_mark(c: char) -> bool {
+    matches!(u32::from(c), 0x300..=0x36f | 0x1ab0..=0x1aff | 0x1dc0..=0x1dff | 0x20d0..=0x20ff | 0xfe20..=0xfe2f)
+}
+
+/// What is looked for: names that hold each of some words.
+#[derive(Debug)]
+pub struct NameQuery {
+    words: Vec<Finder<'static>>,
+    whole: Vec<u8>,
+}
+
+impl NameQuery {
+    /// Reads what somebody typed; `None` when there is no word in it.
+    pub fn new(text: &str) -> Option<Self> {
+        let folded = folded(text);
+        let words: Vec<&str> = folded.split_whitespace().collect();
+        let whole = words.join(" ").into_bytes();
+        let words: Vec<_> = words.iter().map(|word| Finder::new(word).into_owned()).collect();
+        (!words.is_empty()).then_some(Self { words, whole })
+    }
+
+    /// Whether a name holds all words.
+    pub(crate) fn fits(&self, name: &[u8]) -> bool {
+        let name = folded(&String::from_utf8_lossy(name));
+        self.words.iter().all(|word| word.find(name.as_bytes()).is_some())
+    }
+
+    /// How well a name fits: the lower the better; `None` when it does not.
+    fn rank(&self, name: &[u8]) -> Option<u8> {
+        let mut starts = 0;
+        for word in &self.words {
+            let at = word.find(name)?;
+            // Behind a space, a dot, a dash begins a word.
+            starts += usize::from(at == 0 || !name[at - 1].is_ascii_alphanumeric() && name[at - 1] < 0x80);
+        }
+        if name == self.whole {
+            Some(0)
+        } else if name.starts_with(&self.whole) {
+            Some(1)
+        } else if starts == self.words.len() {
+            Some(2)
+        } else {
+            Some(3)
+        }
+    }
+}
+
+/// The names of a drive. Memory: some 90 bytes for a name of 30.
+#[derive(Debug, Default)]
+pub struct NameIndex {
+    /// Folded names, one behind the other.
+    text: Vec<u8>,
+    entries: Vec<Entry>,
+    by_node: HashMap<i64, u32>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    node: i64,
+    parent: i64,
+    start: u32,
+    len: u16,
+    is_trashed: bool,
+}
+
+impl NameIndex {
+    /// How many names there are, those in the trash included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Says where something is and what it is called, from now on; `false` when there is no more room.
+    pub fn place(&mut self, node: NodeId, parent: NodeId, name: &str, is_trashed: bool) -> bool {
+        let folded = folded(name);
+        let known = self.by_node.get(&node.0).map(|index| *index as usize);
+        let (Ok(start), Ok(len)) = (u32::try_from(self.text.len()), u16::try_from(folded.len())) else { return false };
+        let mut entry = Entry { node: node.0, parent: parent.0, start, len, is_trashed };
+        if let Some(old) = known.map(|index| &self.entries[index])
+            && self.name(old) == folded.as_bytes()
+        {
+            entry.start = old.start;
+        } else {
+            self.text.extend_from_slice(folded.as_bytes());
+        }
+        match known {
+            Some(index) => self.entries[index] = entry,
+            None => {
+                let Ok(index) = u32::try_from(self.entries.len()) else { return false };
+                self.by_node.insert(node.0, index);
+                self.entries.push(entry);
+            }
+        }
+        true
+    }
+
+    /// The best `limit` of what is not in the trash, best first: names that are what was looked for, begin with it, hold its
+    /// words from their beginning, hold them anywhere; the shorter before the longer.
+    pub fn find(&self, query: &NameQuery, limit: usize) -> Vec<NodeId> {
+        // The worst of the best stands on top.
+        let mut best = BinaryHeap::with_capacity(limit + 1);
+        for entry in self.entries.iter().filter(|entry| !entry.is_trashed) {
+            let name = self.name(entry);
+            let Some(rank) = query.rank(name) else { continue };
+            let found = (rank, entry.len, name, entry.node);
+            let is_better = best.len() < limit || best.peek().is_some_and(|worst| found < *worst);
+            if is_better && !self.is_below_trash(entry) {
+                best.push(found);
+                if best.len() > limit {
+                    best.pop();
+                }
+            }
+        }
+        best.into_sorted_vec().into_iter().map(|(_, _, _, node)| NodeId(node)).collect()
+    }
+
+    fn name(&self, entry: &Entry) -> &[u8] {
+        &self.text[entry.start as usize..][..usize::from(entry.len)]
+    }
+
+    fn is_below_trash(&self, entry: &Entry) -> bool {
+        let mut parent = entry.parent;
+        // The root is in no folder, and not here.
+        while let Some(index) = self.by_node.get(&parent) {
+            let folder = &self.entries[*index as usize];
+            if folder.is_trashed {
+                return true;
+            }
+            parent = folder.parent;
+        }
+        false
+    }
+}
+
+/// Indexes of drives that are searched.
+#[derive(Debug, Default)]
+pub(crate) struct Searches {
+    kept: Mutex<HashMap<VaultId, Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    used: Instant,
+    /// Names in it, when it was used last.
+    count: usize,
+    index: Arc<RwLock<Indexed>>,
+}
+
+/// An index, and the drive's version that it is of.
+#[derive(Debug, Default)]
+struct Indexed {
+    version: u64,
+    names: NameIndex,
+}
+
+impl Searches {
+    /// The best `limit` entries of a drive. The first time, and after it was idle, all names are read: some seconds for a
+    /// million.
+    ///
+    /// # Errors
+    /// [`DriveError::TooMany`] when the drive has too many names; [`DriveError`].
+    pub(crate) fn find(
+        &self,
+        drive: &DriveView<'_>,
+        query: &NameQuery,
+        limit: usize,
+        now: Instant,
+    ) -> Result<Vec<NodeId>, DriveError> {
+        let index = self.open(drive.vault(), now);
+        let version = drive.version()?;
+        if read(&index).version < version {
+            let mut indexed = index.write().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = catch_up(&mut indexed, drive) {
+                // What was read in part is read anew, and does not take memory until then.
+                *indexed = Indexed::default();
+                return Err(error);
+            }
+        }
+        let indexed = read(&index);
+        self.note(drive.vault(), indexed.names.len());
+        Ok(indexed.names.find(query, limit))
+    }
+
+    /// Drops what nobody has asked for some time.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|_, kept| now.saturating_duration_since(kept.used) < IDLE_MAX);
+    }
+
+    fn open(&self, vault: VaultId, now: Instant) -> Arc<RwLock<Indexed>> {
+        self.sweep(now);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.entry(vault).or_insert_with(|| Kept { used: now, count: 0, index: Arc::default() });
+        kept.used = now;
+        Arc::clone(&kept.index)
+    }
+
+    /// Drops those used longest ago when there are too many names with this one.
+    fn note(&self, vault: VaultId, count: usize) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = kept.get_mut(&vault) {
+            own.count = count;
+        }
+        while kept.values().map(|kept| kept.count).sum::<usize>() > NAMES_MAX {
+            let others = kept.iter().filter(|(id, _)| **id != vault);
+            let Some(oldest) = others.min_by_key(|(_, kept)| kept.used).map(|(id, _)| *id) else { break };
+            kept.remove(&oldest);
+        }
+    }
+}
+
+fn read(index: &RwLock<Indexed>) -> std::sync::RwLockReadGuard<'_, Indexed> {
+    index.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn catch_up(indexed: &mut Indexed, drive: &DriveView<'_>) -> Result<(), DriveError> {
+    // Asked before the names are read: what changes meanwhile is read again.
+    let version = drive.version()?;
+    let mut after = indexed.version;
+    loop {
+        let places = drive.places(after, BATCH)?;
+        for place in &places {
+            if indexed.names.len() >= NAMES_MAX
+                || !indexed.names.place(place.node, place.parent, &place.name, place.is_trashed)
+            {
+                return Err(DriveError::TooMany { count_max: NAMES_MAX });
+            }
+        }
+        match places.last() {
+            Some(last) if places.len() == BATCH => after = last.placed,
+            _ => break,
+        }
+    }
+    indexed.version = version;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: NodeId = NodeId(1);
+
+    /// Nodes from 2 on, in the root.
+    fn index(names: &[&str]) -> NameIndex {
+        let mut index = NameIndex::default();
+        for (number, name) in names.iter().enumerate() {
+            assert!(index.place(NodeId(i64::try_from(number).unwrap() + 2), ROOT, name, false));
+        }
+        index
+    }
+
+    #[track_caller]
+    fn check(names: &[&str], query: &str, expected: &[&str]) {
+        let found = index(names).find(&NameQuery::new(query).unwrap(), 100);
+        let found: Vec<&str> = found.iter().map(|node| names[usize::try_from(node.0 - 2).unwrap()]).collect();
+        assert_eq!(found, expected, "{query}");
+    }
+
+    #[test]
+    fn neither_case_nor_marks_matter() {
+        let names = ["Übersicht.PDF", "Cafe\u{301}", "naïve plan", "STRASSE", "Łódź", "ﬁle", "Ωmega", "日本語.txt"];
+        for (query, expected) in [
+            ("ubersicht", "Übersicht.PDF"),
+            ("ÜBER", "Übersicht.PDF"),
+            ("café", "Cafe\u{301}"),
+            ("naive", "naïve plan"),
+            ("straße", "STRASSE"),
+            ("lodz", "Łódź"),
+            ("file", "ﬁle"),
+            ("ω", "Ωmega"),
+            ("本語", "日本語.txt"),
+        ] {
+            check(&names, query, &[expected]);
+        }
+    }
+
+    #[test]
+    fn better_names_come_first() {
+        let names = ["my report", "reporting", "report", "unreported", "xreport", "Report 2"];
+        check(&names, "report", &["report", "Report 2", "reporting", "my report", "xreport", "unreported"]);
+        check(&names, "2 report", &["Report 2"]);
+        check(&names, "nothing", &[]);
+        assert!(NameQuery::new(" \t").is_none() && NameQuery::new("").is_none());
+    }
+
+    #[test]
+    fn only_so_many_are_found_and_they_are_the_best() {
+        let names: Vec<String> = (0..500).map(|number| format!("{}a", "x".repeat(number % 50))).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let index = index(&names);
+        let query = NameQuery::new("a").unwrap();
+        let all = index.find(&query, 500);
+        assert_eq!(all.len(), 500);
+        assert_eq!(index.find(&query, 7), all[..7]);
+        assert_eq!(index.find(&query, 0), []);
+    }
+
+    #[test]
+    fn what_is_in_the_trash_is_not_found_nor_what_is_below_it() {
+        let mut index = index(&["folder", "other"]);
+        let (folder, other, file) = (NodeId(2), NodeId(3), NodeId(9));
+        assert!(index.place(file, folder, "file", false));
+        let find = |index: &NameIndex, text| index.find(&NameQuery::new(text).unwrap(), 10);
+        assert_eq!(find(&index, "file"), [file]);
+        index.place(folder, ROOT, "folder", true);
+        assert_eq!((find(&index, "file"), find(&index, "folder")), (vec![], vec![]));
+        index.place(folder, ROOT, "folder", false);
+        assert_eq!(find(&index, "file"), [file]);
+        index.place(other, ROOT, "other", true);
+        index.place(file, other, "file", false);
+        assert_eq!(find(&index, "file"), [], "moved into what is in the trash");
+        index.place(file, folder, "renamed", false);
+        assert_eq!((find(&index, "file"), find(&index, "named")), (vec![], vec![file]));
+        assert_eq!(index.len(), 3);
+    }
+}

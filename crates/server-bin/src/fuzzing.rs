@@ -1,0 +1,61 @@
+//! Readers of settings and requests that only fuzz targets call from outside.
+
+use std::path::PathBuf;
+
+use axum::http::{HeaderMap, header};
+
+use crate::Settings;
+use crate::browse::TreePath;
+use crate::login;
+use crate::login::code::Code;
+use crate::login::token::ApiSecret;
+use crate::options::Options;
+use crate::retention::Policy;
+
+pub use crate::catalog_backup::fuzzing::{opened, sealed};
+pub use crate::dav::fuzzing::{mtime, wanted};
+pub use crate::rest::fuzzing::{Part, conditions, multipart, path, range};
+pub use crate::rest::tus::fuzzing::{announced, checksum};
+
+/// Reads `server.toml`: settings within their bounds, which are the same after they are shown, or a report that says what is
+/// wrong.
+pub fn settings(text: &str) -> Result<(), String> {
+    let options: Options = toml::from_str(text).map_err(|error| error.to_string())?;
+    let options = Options { data_dir: Some(PathBuf::from("/data")), ..options };
+    let settings = Settings::from_options(options).map_err(|failure| failure.report())?;
+    assert!((64 << 10..=128 << 20).contains(&settings.pack_size) && settings.gc_waste <= 100);
+    assert!(settings.max_sessions > 0 && !settings.login_timeout.is_zero());
+    let shown = toml::to_string(&settings.as_options()).expect("paths are text, as they came from text");
+    let again = toml::from_str(&shown).expect("what is shown is read");
+    let again = Settings::from_options(again).expect("what is shown is within its bounds");
+    assert_eq!(format!("{again:?}"), format!("{settings:?}"));
+    Ok(())
+}
+
+/// Reads a rule of retention as the catalog keeps it: refused, or the same after it is written again.
+pub fn policy(text: &str) -> bool {
+    let Ok(policy) = Policy::parse(Some(text)) else { return false };
+    assert_eq!(Policy::parse(Some(&policy.to_text())).ok(), Some(policy));
+    true
+}
+
+/// Whether an `Authorization` header says who asks.
+pub fn credentials(value: &str) -> bool {
+    let Ok(value) = value.parse() else { return false };
+    login::credentials(&HeaderMap::from_iter([(header::AUTHORIZATION, value)])).is_some()
+}
+
+/// Reads a place in a snapshot: refused, or the same after it is written again.
+pub fn tree_path(text: &str) -> bool {
+    let Some(path) = TreePath::parse(text) else { return false };
+    assert_eq!(TreePath::parse(&path.encode()).as_ref(), Some(&path));
+    true
+}
+
+/// Reads what logs in: a token, which is the same after it is written again, or a code.
+pub fn secret(text: &str) {
+    if let Some(token) = ApiSecret::parse(text) {
+        assert!(token.text().eq_ignore_ascii_case(text));
+    }
+    Code::parse(text);
+}

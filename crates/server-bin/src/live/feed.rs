@@ -1,0 +1,400 @@
+//! [`Feed`]: what happened lately, numbered, for people who look now and for those who come back after a moment.
+//!
+//! It holds a fixed number of entries. When it is full, whoever has most of them loses the oldest: nobody's flood takes away
+//! what others did. Readers hold a number and nothing else, so the slowest costs no memory; one that is too late is told
+//! that it missed something. Numbers are counted for each account apart: they tell nobody how much others do.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use store::{AccountId, DeviceId, Traffic};
+use tokio::sync::watch;
+use utoipa::ToSchema;
+
+use crate::admin::VerifiedItem;
+use crate::clock;
+use crate::failure::Failure;
+use crate::keys::random;
+use crate::live::{DeviceName, Viewer, shortened};
+
+/// Entries kept: some 800 bytes each.
+const ENTRIES_MAX: usize = 2048;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ActivityKind {
+    /// A snapshot was committed.
+    Backup,
+    /// A backup ended without a snapshot.
+    BackupCutOff,
+    /// A device was sent content.
+    Restore,
+    /// A file was taken into the drive.
+    Upload,
+    /// Somebody logged in.
+    Login,
+    /// A device was enrolled.
+    DeviceEnrolled,
+    /// Garbage was collected.
+    Collection,
+    /// What is stored was verified.
+    Verification,
+    /// Something is wrong that was not.
+    Alert,
+    /// Something is not wrong any more.
+    AlertOver,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub(crate) struct Activity {
+    pub(crate) kind: ActivityKind,
+    /// Whose it is; none: the server's.
+    pub(crate) account: Option<(AccountId, String)>,
+    pub(crate) device: Option<DeviceName>,
+    /// Of the chain or the file.
+    pub(crate) name: String,
+    /// What else is worth knowing.
+    pub(crate) detail: String,
+    pub(crate) traffic: Option<Traffic>,
+    pub(crate) files: Option<u64>,
+    pub(crate) duration_ms: Option<u64>,
+}
+
+impl Activity {
+    /// Something the server did by itself.
+    pub(crate) fn of_server(kind: ActivityKind, detail: String) -> Self {
+        Self {
+            kind,
+            account: None,
+            device: None,
+            name: String::new(),
+            detail,
+            traffic: None,
+            files: None,
+            duration_ms: None,
+        }
+    }
+
+    /// What verifying came to; `how` it came about stands before it.
+    pub(crate) fn of_verifying(how: &str, [packs, bytes, damaged_packs, lost_objects]: [u64; 4]) -> Self {
+        let detail =
+            format!("{how}{packs} packs, {bytes} bytes; {damaged_packs} packs damaged, {lost_objects} objects lost");
+        Self::of_server(ActivityKind::Verification, detail)
+    }
+}
+
+impl From<&VerifiedItem> for Activity {
+    /// What verifying came to, whoever wanted it.
+    fn from(sum: &VerifiedItem) -> Self {
+        Self::of_verifying("", [sum.packs, sum.bytes, sum.damaged_packs, sum.lost_objects])
+    }
+}
+
+/// Bytes of one piece of work, from the files to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Figures {
+    /// Of the files as they are.
+    source_bytes: u64,
+    /// Of these, what was here before.
+    deduplicated_bytes: u64,
+    /// Of these, what is stored as deltas.
+    delta_bytes: u64,
+    /// That came over the network.
+    sent_bytes: u64,
+    /// That the store grew by.
+    stored_bytes: u64,
+    /// That went out again, to devices and browsers.
+    restored_bytes: u64,
+}
+
+impl From<Traffic> for Figures {
+    fn from(traffic: Traffic) -> Self {
+        let Traffic { source_bytes, deduplicated_bytes, delta_bytes, sent_bytes, stored_bytes, restored_bytes } =
+            traffic;
+        Self { source_bytes, deduplicated_bytes, delta_bytes, sent_bytes, stored_bytes, restored_bytes }
+    }
+}
+
+/// Something that happened, as somebody sees it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct News {
+    /// Grows from one to the next, until the server is started again.
+    pub(crate) number: u64,
+    /// Milliseconds since 1970.
+    at_ms: u64,
+    kind: ActivityKind,
+    /// Whose it is; none: the server's.
+    account: Option<String>,
+    /// The device's id.
+    device: Option<String>,
+    device_name: Option<String>,
+    /// Of the chain or the file; none when that is nobody else's business.
+    name: Option<String>,
+    detail: String,
+    figures: Option<Figures>,
+    files: Option<u64>,
+    duration_ms: Option<u64>,
+}
+
+impl News {
+    fn of(entry: &Entry, viewer: Viewer) -> Self {
+        let Activity { kind, account, device, name, detail, traffic, files, duration_ms } = &entry.activity;
+        let is_readable =
+            *kind != ActivityKind::Upload || account.as_ref().is_some_and(|(id, _)| viewer.reads_names_of(*id));
+        Self {
+            number: entry.number(viewer),
+            at_ms: entry.at_ms,
+            kind: *kind,
+            account: account.as_ref().map(|(_, name)| name.clone()),
+            device: device.as_ref().map(|device| device.id.to_string()),
+            device_name: device.as_ref().map(|device| device.name.clone()),
+            name: (is_readable && !name.is_empty()).then(|| name.clone()),
+            detail: detail.clone(),
+            figures: traffic.map(Figures::from),
+            files: *files,
+            duration_ms: *duration_ms,
+        }
+    }
+
+    fn says(&self, text: &str) -> bool {
+        let said = [Some(&self.detail), self.account.as_ref(), self.device_name.as_ref(), self.name.as_ref()];
+        said.into_iter().flatten().any(|said| said.to_lowercase().contains(text))
+    }
+}
+
+/// What somebody wants to be told of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) kind: Option<ActivityKind>,
+    pub(crate) device: Option<DeviceId>,
+    /// In any of the words, whether large or small.
+    pub(crate) text: Option<String>,
+}
+
+/// What happened lately.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    /// One life of the server: numbers of another mean nothing in this one.
+    epoch: String,
+    entries: Mutex<Entries>,
+    newest: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at_ms: u64,
+    number: u64,
+    own_number: u64,
+    activity: Activity,
+}
+
+impl Entry {
+    fn owner(&self) -> Option<AccountId> {
+        self.activity.account.as_ref().map(|(id, _)| *id)
+    }
+
+    fn number(&self, viewer: Viewer) -> u64 {
+        if viewer.sees_all() { self.number } else { self.own_number }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    kept: VecDeque<Arc<Entry>>,
+    all: Numbers,
+    own: HashMap<Option<AccountId>, Numbers>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Numbers {
+    last: u64,
+    /// The highest that is not kept any more.
+    lost: u64,
+    kept_count: usize,
+}
+
+impl Entries {
+    fn numbers(&self, viewer: Viewer) -> Numbers {
+        if viewer.sees_all() {
+            return self.all;
+        }
+        self.own.get(&Some(viewer.account())).copied().unwrap_or_default()
+    }
+
+    /// Lets go of the oldest entry of whoever has most.
+    fn make_room(&mut self) {
+        let most = self.own.iter().max_by_key(|(_, numbers)| numbers.kept_count).map(|(owner, _)| *owner);
+        let index = self.kept.iter().position(|entry| Some(entry.owner()) == most);
+        let Some(gone) = index.and_then(|index| self.kept.remove(index)) else { return };
+        self.all.lost = self.all.lost.max(gone.number);
+        let own = self.own.entry(gone.owner()).or_default();
+        own.lost = own.lost.max(gone.own_number);
+        own.kept_count -= 1;
+    }
+}
+
+/// What is new to a reader.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    /// In the order in which it happened.
+    pub(crate) news: Vec<News>,
+    /// Whether something happened that nobody can tell any more.
+    pub(crate) has_missed: bool,
+    /// Where to go on.
+    pub(crate) number: u64,
+}
+
+impl Feed {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// [`Failure`] when the system has no randomness.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let epoch = object::hex::encode(&random::<8>()?);
+        Ok(Self { epoch, entries: Mutex::default(), newest: watch::Sender::new(0) })
+    }
+
+    /// The life of the server that numbers are of.
+    pub(crate) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// Adds what just happened.
+    pub(crate) fn push(&self, activity: Activity) {
+        let activity = Activity { name: shortened(activity.name), detail: shortened(activity.detail), ..activity };
+        let mut entries = self.lock();
+        if entries.kept.len() >= ENTRIES_MAX {
+            entries.make_room();
+        }
+        entries.all.last += 1;
+        let number = entries.all.last;
+        let own = entries.own.entry(activity.account.as_ref().map(|(id, _)| *id)).or_default();
+        own.last += 1;
+        own.kept_count += 1;
+        let own_number = own.last;
+        entries.kept.push_back(Arc::new(Entry { at_ms: clock::now_ms(), number, own_number, activity }));
+        drop(entries);
+        self.newest.send_replace(number);
+    }
+
+    /// Tells of everything that is added from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
+    /// The newest number, as somebody counts.
+    pub(crate) fn last_number(&self, viewer: Viewer) -> u64 {
+        self.lock().numbers(viewer).last
+    }
+
+    /// What somebody may see of what happened after `number`; at most `limit` entries.
+    pub(crate) fn after(&self, viewer: Viewer, number: u64, limit: usize) -> Fresh {
+        let entries = self.lock();
+        let numbers = entries.numbers(viewer);
+        let is_new = |entry: &&Arc<Entry>| viewer.sees(entry.owner()) && entry.number(viewer) > number;
+        let fresh: Vec<Arc<Entry>> = entries.kept.iter().filter(is_new).take(limit).cloned().collect();
+        drop(entries);
+        Fresh {
+            number: fresh.last().map_or(numbers.last, |entry| entry.number(viewer)),
+            news: fresh.iter().map(|entry| News::of(entry, viewer)).collect(),
+            has_missed: number < numbers.lost,
+        }
+    }
+
+    /// The newest entries that somebody may see, the newest first, of those before `before`; at most `limit`.
+    pub(crate) fn page(&self, viewer: Viewer, filter: &Filter, before: Option<u64>, limit: usize) -> Vec<News> {
+        let kept: Vec<Arc<Entry>> = {
+            let entries = self.lock();
+            let is_seen = |entry: &&Arc<Entry>| {
+                viewer.sees(entry.owner())
+                    && before.is_none_or(|before| entry.number(viewer) < before)
+                    && filter.kind.is_none_or(|kind| entry.activity.kind == kind)
+                    && filter.device.is_none_or(|id| entry.activity.device.as_ref().is_some_and(|own| own.id == id))
+            };
+            entries.kept.iter().rev().filter(is_seen).cloned().collect()
+        };
+        let text = filter.text.as_ref().map(|text| text.to_lowercase());
+        let news = kept.iter().map(|entry| News::of(entry, viewer));
+        news.filter(|news| text.as_ref().is_none_or(|text| news.says(text))).take(limit).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMBER: Viewer = Viewer { account: AccountId(1), sees_all: false };
+    const OTHER: Viewer = Viewer { account: AccountId(2), sees_all: false };
+    const ADMIN: Viewer = Viewer { account: AccountId(3), sees_all: true };
+
+    fn upload(account: i64, name: &str) -> Activity {
+        let account = Some((AccountId(account), format!("account {account}")));
+        let of_server = Activity::of_server(ActivityKind::Upload, String::new());
+        Activity { account, name: name.to_owned(), ..of_server }
+    }
+
+    fn names(fresh: &Fresh) -> Vec<Option<&str>> {
+        fresh.news.iter().map(|news| news.name.as_deref()).collect()
+    }
+
+    #[test]
+    fn a_reader_goes_on_where_it_was() {
+        let feed = Feed::new().unwrap();
+        for name in ["a", "b", "c"] {
+            feed.push(upload(1, name));
+            feed.push(upload(2, "of another"));
+        }
+        let first = feed.after(MEMBER, 0, 2);
+        assert_eq!((names(&first), first.number), (vec![Some("a"), Some("b")], 2));
+        let rest = feed.after(MEMBER, first.number, 100);
+        assert_eq!((names(&rest), rest.number, rest.has_missed), (vec![Some("c")], 3, false));
+        assert!(feed.after(MEMBER, 3, 100).news.is_empty());
+        // Whoever sees all counts all, and reads no names of others.
+        let all = feed.after(ADMIN, 0, 100);
+        assert_eq!((all.number, names(&all)), (6, vec![None; 6]));
+        assert_eq!(feed.last_number(OTHER), 3);
+    }
+
+    #[test]
+    fn a_flood_is_bounded_and_takes_nothing_away_from_others() {
+        let feed = Feed::new().unwrap();
+        feed.push(upload(2, "quiet"));
+        for number in 0..3 * ENTRIES_MAX {
+            feed.push(upload(1, &number.to_string()));
+        }
+        assert_eq!(feed.lock().kept.len(), ENTRIES_MAX);
+        let quiet = feed.after(OTHER, 0, 100);
+        assert_eq!((names(&quiet), quiet.has_missed), (vec![Some("quiet")], false));
+        let late = feed.after(MEMBER, 0, usize::MAX);
+        assert!(late.has_missed);
+        assert_eq!(late.news.len(), ENTRIES_MAX - 1);
+        assert_eq!(late.number, 3 * ENTRIES_MAX as u64);
+        assert!(!feed.after(MEMBER, late.number - 5, 100).has_missed);
+    }
+
+    #[test]
+    fn a_page_is_what_was_asked_for() {
+        let feed = Feed::new().unwrap();
+        feed.push(upload(1, "Ärger.txt"));
+        feed.push(Activity { kind: ActivityKind::Backup, ..upload(1, "documents") });
+        feed.push(upload(1, "b.txt"));
+        let page = |viewer, kind, text: Option<&str>, before| {
+            let filter = Filter { kind, device: None, text: text.map(str::to_owned) };
+            let page = feed.page(viewer, &filter, before, 100);
+            page.into_iter().map(|news| news.number).collect::<Vec<_>>()
+        };
+        assert_eq!(page(MEMBER, None, None, None), [3, 2, 1]);
+        assert_eq!(page(MEMBER, None, None, Some(3)), [2, 1]);
+        assert_eq!(page(MEMBER, Some(ActivityKind::Backup), None, None), [2]);
+        assert_eq!(page(MEMBER, None, Some("ärger"), None), [1]);
+        assert_eq!(page(ADMIN, None, Some("ärger"), None), [0; 0], "what is not shown is not found");
+        assert_eq!(page(OTHER, None, None, None), [0; 0]);
+    }
+}

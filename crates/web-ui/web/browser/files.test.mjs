@@ -1,0 +1,286 @@
+// The drive through its screens, against the real server: what a person does with files, and what then is there.
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { assertAccessible, assertFits, logIn, openPage, picture, startBrowser, startServer } from './machine.mjs';
+
+/** A red square, 2 × 2. */
+const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGP4z8AARAwQCgAf7gP9i18U1AAAAABJRU5ErkJggg==';
+
+let server;
+let browser;
+let storageState;
+
+before(async () => {
+  [server, browser] = await Promise.all([startServer(), startBrowser()]);
+  storageState = await logIn(server, browser);
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+const open = (path, options) => openPage(browser, server, path, { storageState, ...options });
+
+/** Chooses files as the button Upload would have a person do. */
+async function upload(page, files) {
+  await page.locator('input[type=file][multiple]').setInputFiles(files);
+  await page.getByText('Everything is uploaded').waitFor();
+}
+
+const row = (page, name) => page.getByRole('row', { name: new RegExp(`^Select ${name.replaceAll('.', '\\.')} `) });
+
+/** Shows the details of a file that a click would open. */
+async function showDetails(page, name) {
+  await row(page, name).getByRole('button', { name: `Actions for ${name}` }).click();
+  await page.getByRole('menuitem', { name: 'Details' }).click();
+}
+
+test('files go up, are listed, come down the same, and a second time are known', async () => {
+  const { page, close } = await open('/files');
+  await page.getByText('Nothing in here yet').waitFor();
+  await picture(page, 'files-empty');
+  const bytes = randomBytes(3 << 20);
+  const file = { name: 'a b%ü.bin', mimeType: 'application/octet-stream', buffer: bytes };
+  await upload(page, [file, { name: 'small.txt', mimeType: 'text/plain', buffer: Buffer.from('hello\n') }]);
+  await page.getByRole('button', { name: 'a b%ü.bin', exact: true }).click();
+  const details = page.getByRole('complementary', { name: 'Details' });
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  await details.getByText(sha256).waitFor();
+  const [download] = await Promise.all([page.waitForEvent('download'), details.getByRole('link', { name: 'Download' }).click()]);
+  assert.equal(download.suggestedFilename(), 'a b%ü.bin');
+  assert.ok(bytes.equals(readFileSync(await download.path())), 'what came down is what went up');
+  await page.getByRole('button', { name: 'Close' }).last().click();
+  await page.locator('input[type=file][multiple]').setInputFiles([file]);
+  await page.getByText('1 file already there').waitFor();
+  await close();
+});
+
+test('an upload that a page began goes on in the next, from where it was', async () => {
+  const path = join(server.folder, 'large.bin');
+  const bytes = randomBytes(5 << 20);
+  writeFileSync(path, bytes);
+  const { page, context } = await open('/files');
+  // The connection breaks under the first page, again and again; what the server has by then stays.
+  let isBroken = true;
+  let partIsThere;
+  const hasPart = new Promise((resolve) => (partIsThere = resolve));
+  const offsets = [];
+  await context.route('**/api/v1/uploads/*', async (route) => {
+    const request = route.request();
+    if (request.method() === 'PATCH') offsets.push(Number(request.headers()['upload-offset']));
+    if (!isBroken || request.method() !== 'PATCH') return route.continue();
+    const part = bytes.subarray(0, 2 << 20);
+    const headers = { ...request.headers(), 'content-length': String(part.length) };
+    if (offsets.length === 1) {
+      await route.fetch({ postData: part, headers });
+      partIsThere();
+    }
+    await route.abort('connectionreset');
+  });
+  await page.locator('input[type=file][multiple]').setInputFiles(path);
+  const panel = page.getByRole('region', { name: 'Uploads' });
+  await panel.getByRole('button', { name: 'Pause', exact: true }).waitFor();
+  await hasPart;
+  await panel.getByRole('button', { name: 'Pause', exact: true }).click();
+  await page.reload();
+  await panel.getByText('1 file not complete').waitFor();
+  await picture(page, 'uploads-unfinished');
+  await assertAccessible(page);
+  // Only now: the first page may have been about to try again.
+  isBroken = false;
+  offsets.length = 0;
+  const [chooser] = await Promise.all([
+    page.waitForEvent('filechooser'),
+    panel.getByRole('button', { name: 'Choose large.bin again' }).click(),
+  ]);
+  await chooser.setFiles(path);
+  await page.getByText('Everything is uploaded').waitFor();
+  assert.deepEqual(offsets, [2 << 20], 'only the rest was sent');
+  await row(page, 'large.bin').waitFor();
+  const stored = await context.request.get('/api/v1/files/large.bin');
+  assert.ok(bytes.equals(await stored.body()), 'the file is what was chosen');
+  await context.unrouteAll({ behavior: 'ignoreErrors' });
+  // The browser complains of connections that broke, as they were to.
+  await context.close();
+});
+
+test('a folder comes down as an archive', async () => {
+  const { page, close } = await open('/files');
+  const folder = join(server.folder, 'zipped');
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'in it.txt'), 'in the archive');
+  await page.locator('input[webkitdirectory]').setInputFiles(folder);
+  await page.getByText('Everything is uploaded').waitFor();
+  await row(page, 'zipped').getByRole('button', { name: 'Actions for zipped' }).click();
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('menuitem', { name: 'Download as ZIP' }).click(),
+  ]);
+  assert.equal(download.suggestedFilename(), 'zipped.zip');
+  const archive = readFileSync(await download.path());
+  assert.ok(archive.includes('zipped/in it.txt') && archive.includes('in the archive'));
+  await close();
+});
+
+test('a folder keeps its structure, and an upload in it makes a version that can be brought back', async () => {
+  const { page, close } = await open('/files');
+  const folder = join(server.folder, 'holiday');
+  mkdirSync(join(folder, 'deep/er'), { recursive: true });
+  writeFileSync(join(folder, 'one.txt'), 'one\n');
+  writeFileSync(join(folder, 'deep/er/two.txt'), 'two\n');
+  await page.locator('input[webkitdirectory]').setInputFiles(folder);
+  await page.getByText('Everything is uploaded').waitFor();
+  await page.getByRole('button', { name: 'holiday', exact: true }).click();
+  await page.getByRole('button', { name: 'one.txt', exact: true }).waitFor();
+  await upload(page, [{ name: 'one.txt', mimeType: 'text/plain', buffer: Buffer.from('one, changed\n') }]);
+  await showDetails(page, 'one.txt');
+  const details = page.getByRole('complementary', { name: 'Details' });
+  await details.getByText('newest').waitFor();
+  await assertAccessible(page);
+  await picture(page, 'files-details');
+  await details.getByRole('button', { name: /Make the version of/ }).click();
+  await page.getByText('The old version is the newest again').waitFor();
+  await details.getByRole('listitem').nth(2).waitFor();
+  const [download] = await Promise.all([page.waitForEvent('download'), details.getByRole('link', { name: 'Download' }).first().click()]);
+  assert.equal(readFileSync(await download.path(), 'utf8'), 'one\n');
+  await page.goto('/files/holiday/deep/er');
+  await page.getByRole('button', { name: 'two.txt', exact: true }).waitFor();
+  await close();
+});
+
+test('folders are made, things renamed and moved, all by keyboard', async () => {
+  const { page, close } = await open('/files');
+  await row(page, 'small.txt').waitFor();
+  await page.getByRole('button', { name: 'New folder' }).click();
+  await page.getByLabel('Name').fill('small.txt');
+  await page.keyboard.press('Enter');
+  await page.getByText('There is something of this name').waitFor();
+  await page.getByLabel('Name').fill('päpers');
+  await page.keyboard.press('Enter');
+  await page.getByRole('button', { name: 'päpers', exact: true }).waitFor();
+  await row(page, 'small.txt').getByRole('gridcell').nth(2).click();
+  await page.getByRole('grid').focus();
+  await page.keyboard.press('F2');
+  await page.getByRole('dialog').locator('input:focus').waitFor();
+  await picture(page, 'files-rename');
+  await page.keyboard.type('renamed');
+  await page.keyboard.press('Enter');
+  await row(page, 'renamed.txt').waitFor();
+  await page.getByRole('button', { name: 'Move', exact: true }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'päpers' }).click();
+  await picture(page, 'files-move');
+  await page.getByRole('dialog').getByRole('button', { name: 'Move', exact: true }).click();
+  await page.getByText('1 item moved').waitFor();
+  await row(page, 'renamed.txt').waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'päpers', exact: true }).click();
+  await row(page, 'renamed.txt').waitFor();
+  await close();
+});
+
+test('what is removed can be undone at once, and brought back from the trash later', async () => {
+  const { page, close } = await open('/files/p%C3%A4pers');
+  await row(page, 'renamed.txt').getByRole('gridcell').nth(2).click();
+  await page.getByRole('grid').focus();
+  await page.keyboard.press('Delete');
+  await page.getByText('1 item moved to the trash').waitFor();
+  await page.getByRole('button', { name: 'Undo' }).click();
+  await row(page, 'renamed.txt').waitFor();
+  await row(page, 'renamed.txt').getByRole('button', { name: 'Actions for renamed.txt' }).click();
+  await page.getByRole('menuitem', { name: /Move to the trash/ }).click();
+  await row(page, 'renamed.txt').waitFor({ state: 'detached' });
+  await page.goto('/trash');
+  await page.getByText('from päpers').waitFor();
+  await assertAccessible(page);
+  await picture(page, 'trash');
+  await page.getByRole('button', { name: 'Bring back' }).click();
+  await page.getByText('päpers/renamed.txt is back').waitFor();
+  await page.goto('/files/p%C3%A4pers');
+  await row(page, 'renamed.txt').waitFor();
+  await close();
+});
+
+test('a folder and files are dropped', async () => {
+  const { page, close } = await open('/files');
+  await page.getByRole('grid').waitFor();
+  const transfer = await page.evaluateHandle(() => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File(['dropped\n'], 'dropped.txt'));
+    return transfer;
+  });
+  await page.dispatchEvent('.whole', 'dragover', { dataTransfer: transfer });
+  await page.getByText('Drop to upload here').waitFor();
+  await page.dispatchEvent('.whole', 'drop', { dataTransfer: transfer });
+  await row(page, 'dropped.txt').waitFor();
+  await close();
+});
+
+test('pictures show small in the list, and what is none as a file', async () => {
+  const { page, close } = await open('/files');
+  const buffer = Buffer.from(PNG, 'base64');
+  await upload(page, [
+    { name: 'red.png', mimeType: 'image/png', buffer },
+    { name: 'broken.png', mimeType: 'image/png', buffer: buffer.subarray(0, 40) },
+  ]);
+  await row(page, 'red.png').locator('img').waitFor();
+  await page.waitForFunction(() => document.querySelector('img[src*="red.png"]')?.naturalWidth === 2);
+  await row(page, 'broken.png').locator('.icon svg').waitFor();
+  await close();
+});
+
+test('content never runs in the origin of the application', async () => {
+  const { page, context, complaints } = await open('/files');
+  const script = '<script>document.title = "ran"</script>';
+  await upload(page, [
+    { name: 'x.html', mimeType: 'text/html', buffer: Buffer.from(script) },
+    { name: 'x.pdf', mimeType: 'application/pdf', buffer: Buffer.from(script) },
+    { name: 'x.svg', mimeType: 'image/svg+xml', buffer: Buffer.from(`<svg xmlns="http://www.w3.org/2000/svg">${script}</svg>`) },
+  ]);
+  for (const name of ['x.html', 'x.svg', 'x.pdf']) {
+    const answer = await page.request.get(`/api/v1/files/${name}`);
+    assert.match(answer.headers()['content-disposition'], /^attachment/);
+    assert.match(answer.headers()['content-security-policy'], /sandbox/);
+    assert.equal(answer.headers()['x-content-type-options'], 'nosniff');
+    await assert.rejects(page.evaluate((name) => import(`/api/v1/files/${name}`), name));
+  }
+  assert.notEqual(await page.title(), 'ran');
+  assert.ok(complaints.every((complaint) => /Failed to load module script|MIME type/.test(complaint)), complaints.join());
+  await context.close();
+});
+
+for (const [name, options] of Object.entries({
+  light: { colorScheme: 'light', viewport: { width: 1280, height: 800 } },
+  dark: { colorScheme: 'dark', viewport: { width: 1280, height: 800 } },
+  'phone-light': { colorScheme: 'light', viewport: { width: 360, height: 740 } },
+  'phone-dark': { colorScheme: 'dark', viewport: { width: 360, height: 740 } },
+})) {
+  test(`the files are accessible: ${name}`, async () => {
+    const { page, close } = await open('/files', options);
+    await row(page, 'dropped.txt').getByRole('checkbox').check();
+    await picture(page, `files-${name}`);
+    await assertAccessible(page);
+    await assertFits(page);
+    await showDetails(page, 'dropped.txt');
+    await page.getByRole('complementary', { name: 'Details' }).getByText('newest').waitFor();
+    await picture(page, `files-details-${name}`);
+    await assertAccessible(page);
+    await close();
+  });
+}
+
+test('without a login, and without a server, the screen says so', async () => {
+  const stranger = await open('/files', { storageState: { cookies: [], origins: [] } });
+  await stranger.page.getByRole('heading', { name: 'Log in' }).waitFor();
+  await stranger.close();
+  const offline = await open('/files');
+  await row(offline.page, 'dropped.txt').waitFor();
+  await offline.context.setOffline(true);
+  await offline.page.getByRole('button', { name: 'holiday', exact: true }).click();
+  await offline.page.getByText('the server cannot be reached').waitFor();
+  await picture(offline.page, 'files-offline');
+  await offline.context.close();
+});

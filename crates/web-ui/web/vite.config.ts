@@ -1,0 +1,39 @@
+import { readFileSync } from 'node:fs';
+
+import { svelte } from '@sveltejs/vite-plugin-svelte';
+import type { Plugin } from 'vite';
+import { defineConfig } from 'vitest/config';
+
+/** Writes the licences of what is really in the bundle to `licenses.json`, for the About page. */
+function licences(): Plugin {
+  return {
+    name: 'licences',
+    generateBundle(_options, bundle) {
+      const folders = new Set<string>();
+      for (const file of Object.values(bundle)) {
+        if (file.type !== 'chunk') continue;
+        for (const id of file.moduleIds) {
+          const found = /^(?:\0)?(.*\/node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(id);
+          if (found?.[1]) folders.add(found[1]);
+        }
+      }
+      const list = [...folders].map((folder) => {
+        const { name, version, license } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'));
+        return { name, version, license };
+      });
+      list.sort((a, b) => a.name.localeCompare(b.name));
+      this.emitFile({ type: 'asset', fileName: 'licenses.json', source: JSON.stringify(list) });
+    },
+  };
+}
+
+export default defineConfig({
+  plugins: [svelte(), licences()],
+  build: {
+    // The Content-Security-Policy allows no inline style, script or data: address.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
+  server: { proxy: { '/api': { target: process.env.BACKUP_SERVER ?? 'https://127.0.0.1:8440', secure: false } } },
+  test: { include: ['src/**/*.test.ts'] },
+});
