@@ -56,10 +56,11 @@ impl Filter {
     }
 }
 
-/// The two bits of a spread hash, which are set in its word when it was inserted.
+/// The two bits of a spread hash, which are set in its word when it was inserted: shifting the word to the left by the number
+/// of either makes it the top one.
 #[inline]
 fn bits(spread: u32) -> u32 {
-    1 << (spread & 31) | 1 << (spread >> 5 & 31)
+    (1 << 31) >> (spread & 31) | (1 << 31) >> (spread >> 5 & 31)
 }
 
 /// The inverse modulo 2^32 of an odd number, by Newton's iteration: each step doubles the number of right bits.

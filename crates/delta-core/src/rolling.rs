@@ -8,7 +8,7 @@
 //! Both loops are written for vector registers and compiled for several instruction sets, chosen at run time; the
 //! result is the same on every CPU. Without that, signatures and searches take three times as long.
 
-use fearless_simd::{Level, SimdMask, dispatch, prelude::*, u32x16};
+use fearless_simd::{Level, SimdMask, dispatch, i32x16, prelude::*, u32x16};
 
 use crate::filter::{Filter, SPREAD, UNSPREAD, inverse};
 
@@ -20,6 +20,12 @@ const BATCH_LEN: usize = 64;
 const LANE_COUNT: usize = 16;
 /// Steps that follow each other in one lane: the bytes of its word.
 const LANE_STEPS: usize = BATCH_LEN / LANE_COUNT;
+/// Batches that are hashed before their windows are looked up. A batch by itself takes some hundred cycles from its first step
+/// to its last, and the processor sees too little of the next one meanwhile; 2 to 8 are equally good.
+const GROUP_LEN: usize = 4;
+
+/// A number for each window of a batch, as [`lanes`] has them.
+type Spreads = [[u32; LANE_COUNT]; LANE_STEPS];
 
 /// A multiplier `m` and what is computed from it once.
 pub(crate) struct RollingKey {
@@ -46,7 +52,7 @@ pub(crate) struct Hit {
 impl RollingKey {
     /// Takes the multiplier from the high 29 bits of `seed`; the low three become 5.
     pub(crate) fn new(seed: u32) -> Self {
-        Self::with_level(seed, best_level())
+        Self::with_level(seed, Level::new())
     }
 
     fn with_level(seed: u32, level: Level) -> Self {
@@ -109,9 +115,18 @@ impl RollingKey {
         let (leaving, rest_leaving) = bytes[..bytes.len() - window_len].as_chunks::<BATCH_LEN>();
         dispatch!(self.level, simd => simd.vectorize(
             #[inline(always)]
-            || for (batch_index, (entering, leaving)) in (0..).zip(entering.iter().zip(leaving)) {
-                let batch = Batch { entering, leaving, leaving_power };
-                weak = self.slide_batch(simd, weak, batch, filter, batch_index, hits);
+            || {
+                let mut spreads = [[[0; LANE_COUNT]; LANE_STEPS]; GROUP_LEN];
+                let mut batch_indexes = 0..;
+                for (entering, leaving) in entering.chunks(GROUP_LEN).zip(leaving.chunks(GROUP_LEN)) {
+                    for ((entering, leaving), spreads) in entering.iter().zip(leaving).zip(&mut spreads) {
+                        let batch = Batch { entering, leaving, leaving_power };
+                        weak = self.slide_batch(simd, weak, batch, spreads);
+                    }
+                    for (spreads, batch_index) in spreads[..entering.len()].iter().zip(&mut batch_indexes) {
+                        look_up(simd, spreads, filter, batch_index, hits);
+                    }
+                }
             }
         ));
         let batched = u32::try_from(entering.len() * BATCH_LEN).expect("a target is at most LEN_MAX");
@@ -124,23 +139,15 @@ impl RollingKey {
         weak
     }
 
-    /// Slides over one batch.
+    /// Slides over one batch; `spreads` become the hashes of its windows, times [`SPREAD`], as [`lanes`] has them. Returns
+    /// the hash of the last.
     ///
     /// With `d[i] = entering[i] - leaving[i] * m^n`, the hash after `k` steps is `m^k * (hash + d[1]*m^-1 + … +
     /// d[k]*m^-k)`: running sums, which vectors add up without waiting for one step to end before the next. Each lane adds
     /// up the four bytes of a word; then what the lanes before it came to is added to all of its sums.
     #[inline(always)]
-    fn slide_batch<S: Simd>(
-        &self,
-        simd: S,
-        weak: u32,
-        batch: Batch<'_>,
-        filter: &Filter,
-        batch_index: u32,
-        hits: &mut Vec<Hit>,
-    ) -> u32 {
+    fn slide_batch<S: Simd>(&self, simd: S, weak: u32, batch: Batch<'_>, spreads: &mut Spreads) -> u32 {
         let zero = u32x16::splat(simd, 0);
-        let one = u32x16::splat(simd, 1);
         let (entering, leaving) = (words(simd, batch.entering), words(simd, batch.leaving));
         let mut sums = [zero; LANE_STEPS];
         let mut sum = zero;
@@ -155,30 +162,35 @@ impl RollingKey {
         through += zero.slide::<12>(through);
         through += zero.slide::<8>(through);
         let before = through - sum + weak;
-        let mut spreads = [[0; LANE_COUNT]; LANE_STEPS];
-        let mut word_indexes = [[0; LANE_COUNT]; LANE_STEPS];
-        let mut bits = [zero; LANE_STEPS];
         for (step, sum) in sums.into_iter().enumerate() {
             let spread = (before + sum) * u32x16::simd_from(simd, self.spread_powers[step]);
             spread.store_slice(&mut spreads[step]);
-            (spread >> filter.shift()).store_slice(&mut word_indexes[step]);
-            bits[step] = (one << (spread & 31)) | (one << ((spread >> 5) & 31));
-        }
-        let mut passed = 0u64;
-        for (step, bits) in bits.into_iter().enumerate() {
-            let words: [u32; LANE_COUNT] = std::array::from_fn(|lane| filter.word(word_indexes[step][lane]));
-            let words = u32x16::simd_from(simd, words);
-            passed |= (words & bits).simd_eq(bits).to_bitmask() << (step * LANE_COUNT);
-        }
-        if passed != 0 {
-            for (at, i) in (batch_index * 64 + 1..).zip(0..BATCH_LEN) {
-                let (step, lane) = (i % LANE_STEPS, i / LANE_STEPS);
-                if passed >> (step * LANE_COUNT + lane) & 1 == 1 {
-                    hits.push(Hit { at, weak: spreads[step][lane].wrapping_mul(UNSPREAD) });
-                }
-            }
         }
         weak.wrapping_add(through[LANE_COUNT - 1]).wrapping_mul(self.batch_power)
+    }
+}
+
+/// Appends the windows of a batch that the filter lets pass.
+#[inline(always)]
+fn look_up<S: Simd>(simd: S, spreads: &Spreads, filter: &Filter, batch_index: u32, hits: &mut Vec<Hit>) {
+    let mut passed = 0u64;
+    for (step, spreads) in spreads.iter().enumerate() {
+        let words: [u32; LANE_COUNT] = std::array::from_fn(|lane| filter.word(spreads[lane] >> filter.shift()));
+        let (words, spreads) = (u32x16::simd_from(simd, words), u32x16::simd_from(simd, *spreads));
+        let top_bits: i32x16<S> = ((words << (spreads & 31)) & (words << ((spreads >> 5) & 31))).bitcast();
+        passed |= top_bits.simd_lt(i32x16::splat(simd, 0)).to_bitmask() << (step * LANE_COUNT);
+    }
+    // By lane and then by step is the order of the windows.
+    let mut lanes = (passed | passed >> 16 | passed >> 32 | passed >> 48) & 0xffff;
+    while lanes != 0 {
+        let lane = lanes.trailing_zeros();
+        lanes &= lanes - 1;
+        for (step, spreads) in (0..).zip(spreads) {
+            if passed >> (step * 16 + lane) & 1 == 1 {
+                let at = batch_index * 64 + lane * 4 + step + 1;
+                hits.push(Hit { at, weak: spreads[lane as usize].wrapping_mul(UNSPREAD) });
+            }
+        }
     }
 }
 
@@ -208,24 +220,17 @@ fn words<S: Simd>(simd: S, bytes: &[u8; BATCH_LEN]) -> u32x16<S> {
     u32x16::simd_from(simd, std::array::from_fn::<u32, LANE_COUNT, _>(|lane| u32::from_le_bytes(words[lane])))
 }
 
-/// The widest instructions that pay: 512-bit ones were no faster than 256-bit ones where measured (Zen 4).
-fn best_level() -> Level {
-    let level = Level::new();
-    #[cfg(target_arch = "x86_64")]
-    if let Some(avx2) = level.as_avx2() {
-        return avx2.level();
-    }
-    level
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn levels() -> Vec<Level> {
-        let mut levels = vec![Level::baseline(), best_level(), Level::new()];
+        let mut levels = vec![Level::baseline(), Level::new()];
         #[cfg(target_arch = "x86_64")]
-        levels.extend(Level::new().as_sse4_2().map(Simd::level));
+        {
+            levels.extend(Level::new().as_sse4_2().map(Simd::level));
+            levels.extend(Level::new().as_avx2().map(Simd::level));
+        }
         levels
     }
 
