@@ -124,6 +124,10 @@ pub trait DiskFile: Send + Sync {
     /// When the file system does not tell.
     fn len(&self) -> io::Result<u64>;
 
+    /// Asks the system to forget what it keeps of the file in memory, so that later reads ask the disk; of what is synced
+    /// that loses nothing. A hint, where there is such a memory.
+    fn forget_cached(&self) {}
+
     /// Whether the file has no bytes.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,9 +75,18 @@ struct State {
     calls: Vec<Call>,
     effects: u64,
     plan: Option<(u64, Fault)>,
+    read_faults: Vec<ReadFault>,
+    read_len_max: Option<usize>,
     free_bytes: Option<u64>,
     file_system: Option<u32>,
     dead: bool,
+}
+
+/// Bytes of a file that cannot be read, so many times.
+struct ReadFault {
+    path: PathBuf,
+    bytes: Range<u64>,
+    times: u64,
 }
 
 #[derive(Clone, Default)]
@@ -119,6 +129,16 @@ impl SimDisk {
         state.durable_names = state.names.clone();
         drop(state);
         disk
+    }
+
+    /// Reads that touch these bytes of a file fail from now on, `times` times.
+    pub fn fail_reads(&self, path: &Path, bytes: Range<u64>, times: u64) {
+        self.state().read_faults.push(ReadFault { path: path.to_owned(), bytes, times });
+    }
+
+    /// No read gives more than this many bytes from now on.
+    pub fn shorten_reads(&self, len_max: usize) {
+        self.state().read_len_max = Some(len_max);
     }
 
     /// A disk that holds the same, with everything below `root` moved below `new_root`.
@@ -511,9 +531,19 @@ impl DiskFile for SimFile {
         let mut state = self.disk.state();
         state.check_alive()?;
         state.calls.push(Call::new("read_at", &self.path, buffer.len()));
+        let read_len_max = state.read_len_max.unwrap_or(usize::MAX);
         let bytes = &state.files[self.file].bytes;
         let start = usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
-        let count = buffer.len().min(bytes.len() - start);
+        let count = buffer.len().min(bytes.len() - start).min(read_len_max);
+        let end = offset + count as u64;
+        let touched = |fault: &&mut ReadFault| {
+            fault.times > 0 && fault.path == self.path && offset < fault.bytes.end && fault.bytes.start < end
+        };
+        if let Some(fault) = state.read_faults.iter_mut().find(touched) {
+            fault.times -= 1;
+            return Err(io::Error::other("bytes that cannot be read"));
+        }
+        let bytes = &state.files[self.file].bytes;
         buffer[..count].copy_from_slice(&bytes[start..start + count]);
         Ok(count)
     }

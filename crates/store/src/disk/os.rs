@@ -89,6 +89,11 @@ impl DiskFile for File {
     fn len(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
+
+    fn forget_cached(&self) {
+        // From the first byte to the last; what is dirty stays.
+        let _ = fadvise(self, 0, None, Advice::DontNeed);
+    }
 }
 
 /// A file being written, most of which is on its way to the disk before it is synced: the disk works while records come in,

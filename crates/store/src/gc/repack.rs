@@ -308,7 +308,7 @@ impl Target {
         Ok(())
     }
 
-    /// Completes the file, reads it back, and makes it visible.
+    /// Completes the file, reads it back from the disk, and makes it visible.
     fn publish(mut self, now: UnixMs) -> Result<(), StoreError> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
         let store = self.store.clone();
@@ -319,7 +319,9 @@ impl Target {
         let store = self.store.clone();
         let dir = store.dir();
         let finished = writer.finish()?;
-        let written = PackReader::open(dir.open(&finished.path)?).and_then(|pack| pack.verify());
+        let file = dir.open(&finished.path)?;
+        file.forget_cached();
+        let written = PackReader::open(file).and_then(|pack| pack.verify());
         written.map_err(|fault| damaged(self.id, 0, &fault))?;
         dir.rename_noreplace(&finished.path, &dir.pack_path(self.id))?;
         // From here on the file is a pack: whatever fails, recovery makes it visible.

@@ -14,10 +14,10 @@ use crate::ids::{HalfId, PackKey, VaultKey, half};
 use crate::pack::PackFault;
 use crate::{Store, StoreError, UnixMs};
 
-/// Most objects stored twice over that one collection looks after.
 /// A pack is small that is shorter than this part of what packs are meant to be, and alike are those of which the longest is
 /// less than so many times as long as the shortest.
 const SMALL_SHARE: u64 = 8;
+/// Most objects stored twice over that one collection looks after.
 const DOUBLED_MAX: usize = 1 << 16;
 
 /// What is kept of a pack.

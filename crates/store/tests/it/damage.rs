@@ -81,6 +81,43 @@ fn another_copy_is_read_where_one_is_damaged() {
     }
 }
 
+/// What a disk cannot read once is read again; what it never can is as good as damaged, and nothing else is.
+#[test]
+fn bytes_that_cannot_be_read_are_tried_once_more_and_then_damage() {
+    for (times, readable) in [(1, true), (u64::MAX, false)] {
+        let world = world_with_snapshot();
+        let (pack, offset) = place_of(&world, "a1");
+        world.disk.fail_reads(&pack, offset as u64 + 90..offset as u64 + 91, times);
+        let store = world.open();
+        let read = store.read(VAULT, &id("a1"));
+        if readable {
+            assert_eq!(read.unwrap().record.view().body(), body_of("a1"));
+            check_restores(&store, "1");
+            continue;
+        }
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::Damaged);
+        assert_eq!(store.read(VAULT, &id("b1")).unwrap().record.view().body(), body_of("b1"));
+        let damaged = crate::heal::verify_all(&store).iter().filter(|report| !report.is_sound()).count();
+        assert_eq!(damaged, 1);
+        assert_eq!(world.begin(&store).held(&ids(&["a1", "b1"])).unwrap(), [false, true]);
+        let (mut session, _) = world.begin_chain(&store, "other");
+        put_all(&mut session, &[chunk("a1")]);
+        session.close(NOW).unwrap();
+        check_restores(&store, "1");
+    }
+}
+
+/// A disk that gives a few bytes at a time gives the same ones.
+#[test]
+fn short_reads_are_continued() {
+    let world = world_with_snapshot();
+    world.disk.shorten_reads(7);
+    let store = world.open();
+    check_restores(&store, "1");
+    let report = store.reindex(NOW, &mut |_| {}).unwrap();
+    assert!(report.damaged.is_empty() && report.unknown.is_empty(), "{report:?}");
+}
+
 #[test]
 fn a_damaged_page_is_not_held_and_the_next_backup_heals_it() {
     let world = world_with_snapshot();

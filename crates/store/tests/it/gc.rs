@@ -115,6 +115,52 @@ fn what_nothing_needs_goes_and_the_rest_stays() {
     assert_eq!(store.edges(VAULT, &[id("gone 1")]).unwrap(), [None]);
 }
 
+/// The catalog as it was before and after every collection is put back, so that it names packs that are gone: nothing is
+/// deleted by it, and once the packs were read again, everything is as if it had never been away.
+#[test]
+fn a_catalog_from_before_a_collection_deletes_nothing_and_catches_up() {
+    let world = scene();
+    let copy = |world: &World| std::fs::read(world.root.join("catalog.sqlite3")).unwrap();
+    let mut copies = vec![copy(&world)];
+    for _ in 0..3 {
+        collect(&world.open(), &at_once());
+        copies.push(copy(&world));
+    }
+    let store = world.open();
+    back_up(&mut world.begin(&store), "3", 3);
+    drop(store);
+    copies.push(copy(&world));
+    let newest = copies.len() - 1;
+    let packs = world.packs();
+    for (age, copy) in copies.iter().enumerate() {
+        let world = world.fork();
+        std::fs::write(world.root.join("catalog.sqlite3"), copy).unwrap();
+        let store = world.open();
+        assert_eq!(store.deletion_latch().is_some(), age < newest, "copy {age}");
+        if age < newest {
+            let report = collect(&store, &at_once());
+            assert_eq!((report.packs_deleted, report.packs_repacked), (0, 0), "copy {age}: {report:?}");
+            assert_eq!(world.packs().len(), packs.len(), "copy {age}");
+        }
+        let report = crate::rebuild::rebuild(&store);
+        assert!(report.damaged.is_empty(), "copy {age}: {report:?}");
+        assert_eq!(store.incomplete_snapshots(VAULT).unwrap(), [], "copy {age}");
+        check_scene(&store, &format!("copy {age}"));
+        check_restores(&store, "3");
+        for days in 30..34 {
+            let later = UnixMs(NOW.0 + days * 86_400_000);
+            let report = store.collect_garbage(&at_once(), &(), later).unwrap();
+            assert_eq!(report.refusals, [], "copy {age}");
+        }
+        check_restores(&store, "3");
+        let mut needed = NEEDED.to_vec();
+        needed.extend(["a3", "b3", "root3", "snap3"]);
+        assert_eq!(report.missing.is_empty(), age >= 3, "copy {age}: {report:?}");
+        world.sql("DELETE FROM object WHERE pack IN (SELECT pack FROM pack WHERE state = 5)");
+        assert_eq!(stored(&world), halves(&needed), "copy {age}: but for what is known of packs that are missing");
+    }
+}
+
 /// Runs three collections with a fault after 0, 1, 2 … effects, until one comes too late; then `afterwards` looks at it.
 fn with_fault_after_every_effect(fault: Fault, afterwards: impl Fn(&World, u64)) {
     let template = scene();

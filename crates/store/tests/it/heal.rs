@@ -42,7 +42,7 @@ fn pack_of(path: &Path) -> PackId {
     path.file_stem().unwrap().to_str().unwrap().parse().unwrap()
 }
 
-fn verify_all(store: &Store) -> Vec<PackReport> {
+pub(crate) fn verify_all(store: &Store) -> Vec<PackReport> {
     let counts = store.index_counts().unwrap();
     let packs = store.packs_to_verify(PackChoice::All, 1000).unwrap();
     let reports = packs.iter().map(|(pack, _)| store.verify_pack(*pack, Some(&counts), NOW, &mut |_| {}).unwrap());

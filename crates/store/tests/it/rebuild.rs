@@ -27,7 +27,7 @@ fn snapshots(store: &Store) -> BTreeMap<ObjectId, (String, u64)> {
 }
 
 /// Rebuilds, takes in what was forgotten, and allows deletion again.
-fn rebuild(store: &Store) -> ReindexReport {
+pub(crate) fn rebuild(store: &Store) -> ReindexReport {
     let report = store.reindex(NOW, &mut |_| {}).unwrap();
     for unknown in &report.unknown {
         let adoption = Adoption {
