@@ -51,6 +51,9 @@ pub enum StoreError {
     /// The state of things forbids it: it exists already, or has changed.
     #[error("conflict: {what}")]
     Conflict { what: &'static str },
+    /// What names a change, so that it is not made twice, has named another one.
+    #[error("this key was used for another request")]
+    OtherRequest,
     /// The request itself makes no sense.
     #[error("invalid request: {what}")]
     Invalid { what: &'static str },
@@ -127,7 +130,7 @@ impl StoreError {
             Self::Fenced | Self::Halted { .. } => ErrorKind::Halted,
             Self::SessionBroken { kind, .. } => *kind,
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::Conflict { .. } | Self::OtherRequest => ErrorKind::Conflict,
             Self::Invalid { .. } | Self::Protected { .. } | Self::Record(_) => ErrorKind::Invalid,
             Self::Missing { .. } => ErrorKind::Missing,
             Self::Damaged { .. } | Self::Layout { .. } | Self::CatalogDamaged { .. } => ErrorKind::Damaged,

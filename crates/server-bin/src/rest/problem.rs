@@ -93,6 +93,9 @@ pub(crate) fn retry(status: StatusCode, detail: &str, wait: Duration) -> Problem
 pub(crate) fn of_store(doing: &'static str, error: &StoreError) -> Problem {
     match error.kind() {
         ErrorKind::NotFound => new(StatusCode::NOT_FOUND, &error.to_string()),
+        ErrorKind::Conflict if matches!(error, StoreError::OtherRequest) => {
+            new(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string())
+        }
         ErrorKind::Conflict => new(StatusCode::CONFLICT, &error.to_string()),
         ErrorKind::Invalid => new(StatusCode::BAD_REQUEST, &error.to_string()),
         ErrorKind::Busy | ErrorKind::Missing => {

@@ -261,8 +261,13 @@ async fn changes_may_have_conditions_and_happen_once() {
     let done = put(keyed(), b"three").await.expect(200).json()["version"].clone();
     assert_eq!(put(keyed(), b"three").await.expect(200).json()["version"], done);
     put(keyed(), b"four").await.expect(412);
+    // It names one change: another one under it is refused.
+    let named = || vec![("Idempotency-Key", "of one change".to_owned())];
+    let fourth = put(named(), b"three and more").await.expect(200).json()["version"].clone();
+    put(named(), b"something else").await.expect(422);
+    assert_eq!(put(named(), b"three and more").await.expect(200).json()["version"], fourth);
     let versions = script.get("/api/v1/versions?path=a").await.expect(200).json();
-    assert_eq!(versions["items"].as_array().unwrap().len(), 3);
+    assert_eq!(versions["items"].as_array().unwrap().len(), 4);
     let delete = |headers: &'static [(&'static str, &'static str)]| {
         let script = script.clone();
         async move { script.ask("DELETE", "/api/v1/files/a", headers, b"").await }
@@ -273,9 +278,9 @@ async fn changes_may_have_conditions_and_happen_once() {
     delete(&[]).await.expect(404);
     script.post("/api/v1/trash/restore", &json!({ "path": "a", "more": 1 })).await.expect(400);
     let trash = script.get("/api/v1/trash").await.expect(200).json();
-    assert_eq!((&trash["items"][0]["path"], &trash["items"][0]["size"]), (&json!("a"), &json!(5)));
+    assert_eq!((&trash["items"][0]["path"], &trash["items"][0]["size"]), (&json!("a"), &json!(14)));
     script.post("/api/v1/trash/restore", &json!({ "path": "a" })).await.expect(200);
-    assert_eq!(script.file("a").await, b"three");
+    assert_eq!(script.file("a").await, b"three and more");
     server.stop().await;
 }
 

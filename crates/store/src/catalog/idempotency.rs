@@ -54,7 +54,7 @@ pub(crate) fn reads(bytes: &[u8]) -> bool {
 
 /// The answer this key got before.
 ///
-/// Fails with [`StoreError::Conflict`] when it was asked with another request.
+/// Fails with [`StoreError::OtherRequest`] when it was asked with another request.
 pub(crate) fn find(
     connection: &Connection,
     vault: VaultKey,
@@ -67,7 +67,7 @@ pub(crate) fn find(
     })?;
     let Some((asked_hash, response)) = found else { return Ok(None) };
     if asked_hash != *request_hash {
-        return Err(StoreError::Conflict { what: "this key was used for another request" });
+        return Err(StoreError::OtherRequest);
     }
     let answer = Answer::decode(&response);
     answer.map(Some).ok_or_else(|| StoreError::CatalogUnusable { what: "an answer of it cannot be read".to_owned() })
