@@ -47,7 +47,7 @@ pub use catalog::drive::{
     DRIVE_PROPERTIES_LEN_MAX, DriveChange, DriveContent, DriveName, DriveNode, DrivePlace, DriveTrashed, DriveVersion,
 };
 pub use catalog::logins::{ApiToken, NewToken, Password};
-pub use catalog::packs::{PackChoice, PackState, PackTotals};
+pub use catalog::packs::{Due, PackChoice, PackState, PackTotals};
 pub use catalog::quota::QuotaUse;
 pub use catalog::retention::{ChainId, RetainedChain, RetainedSnapshot};
 pub use catalog::second_factor::SecondFactor;
