@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "it is the place where backups of the catalog are written")]
 
 mod copies;
+mod drill;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod keep;
@@ -28,6 +29,8 @@ use crate::home::{Home, failed};
 use crate::keys::{ServerKeys, random};
 use crate::private_files;
 use crate::service::Service;
+
+pub(crate) use drill::drill;
 
 const FOLDER: &str = "catalog-backups";
 /// A copy on its way into or out of a backup.
