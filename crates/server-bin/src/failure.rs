@@ -100,6 +100,11 @@ impl Failure {
         self.kind
     }
 
+    /// What happened and why, without the ways out.
+    pub(crate) fn in_one_line(&self) -> String {
+        std::iter::once(&self.message).chain(&self.causes).map(String::as_str).collect::<Vec<_>>().join(": ")
+    }
+
     /// All of it, one line each, for standard error.
     #[must_use]
     pub fn report(&self) -> String {

@@ -3,7 +3,7 @@
 //! Clients pin the key (SHA-256 of its SubjectPublicKeyInfo), not the certificate: a certificate that is about to expire
 //! is made anew with the same key, and no client notices.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -39,24 +39,17 @@ impl Identity {
     /// # Errors
     /// [`Failure`] when a file cannot be read or written, others can read it, or it does not fit.
     pub(crate) fn open(keys: &Path, names: &[String], now: SystemTime) -> Result<Self, Failure> {
-        let (key_path, certificate_path) = (keys.join("tls.key"), keys.join("tls.crt"));
-        let key = match private_files::read(&key_path)? {
-            Some(pem) => {
-                let text = std::str::from_utf8(&pem).map_err(|error| unusable(&key_path).because(&error))?;
-                KeyPair::from_pem(text).map_err(|error| unusable(&key_path).because(&error))?
-            }
+        let key_path = key_path(keys);
+        let key = match read_key(&key_path)? {
+            Some(key) => key,
             None => {
                 let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|error| made(&error))?;
                 private_files::write(&key_path, key.serialize_pem().as_bytes())?;
                 key
             }
         };
-        let mut chain = match private_files::read(&certificate_path)? {
-            Some(pem) => CertificateDer::pem_slice_iter(&pem)
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| unusable(&certificate_path).because(&error))?,
-            None => Vec::new(),
-        };
+        let certificate_path = certificate_path(keys);
+        let mut chain = read_chain(&certificate_path)?;
         if is_due(&chain, now) {
             let certificate = issue(&key, names, now).map_err(|error| made(&error))?;
             private_files::write(&certificate_path, certificate.pem().as_bytes())?;
@@ -71,13 +64,24 @@ impl Identity {
     /// # Errors
     /// As [`open`](Self::open).
     pub(crate) fn read_pin(keys: &Path) -> Result<Option<[u8; 32]>, Failure> {
-        let path = keys.join("tls.key");
-        let Some(pem) = private_files::read(&path)? else {
-            return Ok(None);
-        };
-        let text = std::str::from_utf8(&pem).map_err(|error| unusable(&path).because(&error))?;
-        let key = KeyPair::from_pem(text).map_err(|error| unusable(&path).because(&error))?;
-        Ok(Some(pin(&key)))
+        Ok(read_key(&key_path(keys))?.as_ref().map(pin))
+    }
+
+    /// Looks whether the key and the certificate that are there can be used together; changes nothing.
+    ///
+    /// # Errors
+    /// The file that cannot be used, and the [`Failure`].
+    pub(crate) fn check(keys: &Path) -> Result<(), (PathBuf, Failure)> {
+        let (key_path, certificate_path) = (key_path(keys), certificate_path(keys));
+        let Some(key) = read_key(&key_path).map_err(|failure| (key_path, failure))? else { return Ok(()) };
+        let chain = read_chain(&certificate_path).map_err(|failure| (certificate_path.clone(), failure))?;
+        if !chain.is_empty() {
+            server_config(chain, &key).map_err(|error| {
+                let failure = unusable(&certificate_path).because(&error);
+                (certificate_path, failure)
+            })?;
+        }
+        Ok(())
     }
 
     /// SHA-256 of the key's SubjectPublicKeyInfo: what clients know the server by.
@@ -89,6 +93,26 @@ impl Identity {
     pub(crate) fn tls(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.tls)
     }
+}
+
+fn key_path(keys: &Path) -> PathBuf {
+    keys.join("tls.key")
+}
+
+fn certificate_path(keys: &Path) -> PathBuf {
+    keys.join("tls.crt")
+}
+
+fn read_key(path: &Path) -> Result<Option<KeyPair>, Failure> {
+    let Some(pem) = private_files::read(path)? else { return Ok(None) };
+    let text = std::str::from_utf8(&pem).map_err(|error| unusable(path).because(&error))?;
+    KeyPair::from_pem(text).map(Some).map_err(|error| unusable(path).because(&error))
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let Some(pem) = private_files::read(path)? else { return Ok(Vec::new()) };
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    chain.map_err(|error| unusable(path).because(&error))
 }
 
 fn pin(key: &KeyPair) -> [u8; 32] {

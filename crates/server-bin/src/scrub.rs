@@ -1,9 +1,10 @@
-//! The scrub: every pack is read again and checked once in a while, the one that waited longest first, at a bounded rate.
+//! The scrub: every pack is read and checked within a day after it was written and once in a while from then on, the one that
+//! waited longest first, at a bounded rate.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{PackChoice, PackReport, StoreError, UnixMs};
+use store::{Due, PackChoice, PackReport, StoreError, UnixMs};
 
 use crate::clock;
 use crate::live::Activity;
@@ -11,6 +12,8 @@ use crate::service::Service;
 
 /// Time between two looks whether a pack is due.
 const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(3600);
+/// A pack that was written this long ago is read for the first time, unless the interval is shorter.
+const FIRST_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Packs that are asked for at a time.
 const BATCH_LEN: u64 = 256;
 /// What opening a pack and noting the result cost, in bytes read: the rate holds for many small packs, too.
@@ -57,8 +60,7 @@ pub(crate) async fn run(service: Arc<Service>) {
 /// found.
 fn scrub_due(service: &Service, interval: Duration) -> Result<(u64, Round), StoreError> {
     let store = &service.home.store;
-    let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
-    let due = PackChoice::NotVerifiedSince(UnixMs(clock::now().0.saturating_sub(interval_ms)));
+    let due = PackChoice::Due(due(interval, clock::now()));
     let mut pace = Pace::new(service.home.settings.scrub_rate);
     let packs = store.packs_to_verify(due, BATCH_LEN)?;
     let mut found = Round::default();
@@ -80,6 +82,12 @@ fn scrub_due(service: &Service, interval: Duration) -> Result<(u64, Round), Stor
         }
     }
     Ok((packs.len() as u64, found))
+}
+
+/// What is due now.
+fn due(interval: Duration, now: UnixMs) -> Due {
+    let before = |age: Duration| UnixMs(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+    Due { verified_before: before(interval), sealed_before: before(interval.min(FIRST_AFTER_MAX)), now }
 }
 
 /// What was verified since there was nothing due.
@@ -175,6 +183,25 @@ mod tests {
         let told = round.take().unwrap().detail;
         assert_eq!(told, "by schedule: 2 packs, 14 bytes; 1 packs damaged, 0 objects lost");
         assert!(round.take().is_none());
+    }
+
+    #[test]
+    fn a_new_pack_is_read_within_a_day() {
+        const HOUR_MS: i64 = 3_600_000;
+        let now = UnixMs(1_000_000 * HOUR_MS);
+        let hours_ago = |hours: i64| UnixMs(now.0 - hours * HOUR_MS);
+        let check = |interval_hours: u64, sealed: i64| {
+            let found = due(Duration::from_secs(interval_hours * 3600), now);
+            let verified = i64::try_from(interval_hours).unwrap();
+            assert_eq!(
+                found,
+                Due { verified_before: hours_ago(verified), sealed_before: hours_ago(sealed), now },
+                "every {interval_hours} hours"
+            );
+        };
+        check(30 * 24, 24);
+        check(24, 24);
+        check(2, 2);
     }
 
     #[test]

@@ -100,6 +100,7 @@ fn unwrapped(vault: &KeyFileVault, error: &SlotError) -> Failure {
     Failure::new(FailureKind::Integrity, message).because(error)
 }
 
-fn path(keys_dir: &Path) -> PathBuf {
+/// Where the file is.
+pub(crate) fn path(keys_dir: &Path) -> PathBuf {
     keys_dir.join(NAME)
 }

@@ -6,18 +6,22 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{Catalog, copy};
+use crate::catalog::{Catalog, copy, next_generation};
 use crate::data_dir::DataDir;
 use crate::store::{check_carrier, draw};
 use crate::{CatalogCopy, Store, StoreError, StoreId, StoreOptions, UnixMs, anchor};
 
 impl Store {
     /// Copies the catalog to the new file `to`, without the object index: the packs tell that again. The copy is one
-    /// moment's; writing goes on meanwhile.
+    /// moment's; writing goes on meanwhile. Every copy has a generation of its own, higher than those of copies before it,
+    /// unless the store is halted: copies are ordered by it, whatever the clocks said.
     ///
     /// # Errors
     /// When the catalog cannot be read, or the copy not written.
     pub fn copy_catalog(&self, to: &Path) -> Result<CatalogCopy, StoreError> {
+        if self.catalog().halted().is_none() {
+            self.catalog().write(next_generation)?;
+        }
         copy::copy_to(&self.dir().catalog_path(), to)
     }
 

@@ -93,6 +93,12 @@ impl LedgerKeeper {
         Ok(())
     }
 
+    /// Reads the file as it is, with nobody writing to it meanwhile.
+    pub(crate) fn read(&self, dir: &DataDir) -> Result<Ledger, StoreError> {
+        let _open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        read(dir, self.store)
+    }
+
     fn write_anew(&self, catalog: &Catalog, dir: &DataDir, newest: u64) -> Result<Box<dyn DiskWriter>, LedgerError> {
         let path = dir.fresh_staging_path("ledger");
         let write = || -> Result<Box<dyn DiskWriter>, StoreError> {

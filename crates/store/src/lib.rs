@@ -14,6 +14,7 @@
 mod anchor;
 mod catalog;
 mod catalog_copy;
+mod check;
 mod closure;
 mod commit;
 mod data_dir;
@@ -47,7 +48,7 @@ pub use catalog::drive::{
     DRIVE_PROPERTIES_LEN_MAX, DriveChange, DriveContent, DriveName, DriveNode, DrivePlace, DriveTrashed, DriveVersion,
 };
 pub use catalog::logins::{ApiToken, NewToken, Password};
-pub use catalog::packs::{PackChoice, PackState, PackTotals};
+pub use catalog::packs::{Due, PackChoice, PackState, PackTotals};
 pub use catalog::quota::QuotaUse;
 pub use catalog::retention::{ChainId, RetainedChain, RetainedSnapshot};
 pub use catalog::second_factor::SecondFactor;
@@ -60,6 +61,7 @@ pub use catalog::trash::{Changed, Drill, ForgetRule, Purged, SnapshotChange};
 pub use catalog::uploads::{NewUpload, Upload, UploadProgress};
 pub use catalog::vaults::{NewVault, Vault, VaultMode};
 pub use catalog::web_sessions::{NewWebSession, WebSession};
+pub use check::FileFlaw;
 pub use commit::{Committed, DriveCommitted, Stored};
 pub use error::{ErrorKind, StoreError};
 pub use gc::{Collection, GcAction, GcMonitor, GcOptions, GcPhase, GcPlan, GcRefusal, GcRelease, GcReport, Marked};

@@ -12,7 +12,7 @@ use crate::data_dir::DataDir;
 use crate::disk::{Disk, DiskLock, OsDisk, carrier};
 use crate::faults::Faults;
 use crate::ids::PackKey;
-use crate::ledger::{LedgerError, LedgerKeeper};
+use crate::ledger::{Ledger, LedgerError, LedgerKeeper};
 use crate::pack_cache::PackCache;
 use crate::random::{OsRandom, Random, fresh};
 use crate::recover::{self, Recovery};
@@ -334,6 +334,11 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// The ledger as its file has it.
+    pub(crate) fn read_ledger(&self) -> Result<Ledger, StoreError> {
+        self.inner.ledger.read(self.dir())
     }
 
     pub(crate) fn collecting(&self) -> &AtomicBool {

@@ -424,3 +424,68 @@ fn a_rescue_with_a_pack_missing_and_one_damaged_brings_all_other_files() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// Flips a bit of one byte of a file, in place.
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x20;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Files beside the packs, a byte of which is another: `verify` names the file and ends with 6, and is content again once the
+/// byte is what it was.
+#[test]
+fn a_flipped_byte_beside_the_packs_is_found_and_its_file_named() {
+    const PER_FILE: usize = 5;
+    let mut pair = Pair::with(SMALL_PACKS, User::Same);
+    let folder = pair.home.path("files");
+    write_files(&folder, 2);
+    pair.client.backup(&folder);
+    pair.server.admin(&["catalog", "backup"]).expect(0);
+    pair.server.wait_until_quiet();
+    let data = pair.server.data_dir().to_owned();
+    let mut files = files_below(&data.join("catalog-backups"));
+    assert!(!files.is_empty());
+    files.extend(["packs/ANCHOR", "keys/master.key", "keys/vaults.keys"].map(|name| data.join(name)));
+    assert_eq!(number(&pair.server.admin(&["verify", "--json"]).expect(0).last("verified"), "damaged_files"), 0);
+    for path in &files {
+        let len = usize::try_from(fs::metadata(path).unwrap().len()).unwrap();
+        for at in (0..PER_FILE).map(|part| part * (len - 1) / (PER_FILE - 1)) {
+            flip(path, at);
+            let output = pair.server.admin(&["verify", "--json"]).expect(6);
+            let named: Vec<Value> = output.all("damaged-file").iter().map(|file| file["path"].clone()).collect();
+            assert_eq!(named, [Value::from(path.to_str().unwrap())], "byte {at} of {}: {output}", path.display());
+            assert_eq!(number(&output.last("verified"), "damaged_files"), 1);
+            flip(path, at);
+        }
+    }
+    let path = data.join("keys/tls.crt");
+    let kept = fs::read(&path).unwrap();
+    fs::write(&path, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let output = pair.server.admin(&["verify", "--json"]).expect(6).says(&["docs/recovery.md"]);
+    assert_eq!(output.all("damaged-file")[0]["path"], path.to_str().unwrap());
+    fs::write(&path, kept).unwrap();
+    pair.server.admin(&["verify"]).expect(0);
+
+    // SQLite's file: a page of which is no page any more.
+    pair.server.stop();
+    let catalog = data.join("catalog.sqlite3");
+    let whole = fs::read(&catalog).unwrap();
+    let page_len = usize::from(u16::from_be_bytes([whole[16], whole[17]]));
+    let is_tree = |at: &usize| matches!(whole[*at], 2 | 5 | 10 | 13);
+    let pages: Vec<usize> =
+        (0..whole.len() / page_len).map(|page| if page == 0 { 100 } else { page * page_len }).filter(is_tree).collect();
+    assert!(pages.len() > 20, "{} pages", pages.len());
+    for at in pages.iter().step_by(pages.len() / 10) {
+        flip(&catalog, *at);
+        let output = pair.server.admin(&["verify", "--json"]);
+        let said = output.to_string();
+        assert!(said.contains("catalog") && said.contains(data.to_str().unwrap()), "byte {at}: {said}");
+        output.expect(6);
+        fs::write(&catalog, &whole).unwrap();
+        for companion in ["catalog.sqlite3-wal", "catalog.sqlite3-shm"] {
+            let _ = fs::remove_file(data.join(companion));
+        }
+    }
+    pair.server.admin(&["verify"]).expect(0);
+}

@@ -324,6 +324,7 @@ pub(crate) fn upkeep_text(item: &Item) -> String {
             let (damaged, flaws) = (pack.damaged.len(), what.collect::<String>());
             format!("pack {}: {damaged} objects damaged, {lost} of them lost{flaws}", pack.pack)
         }
+        Item::DamagedFile(file) => format!("{}: {}", file.path, file.what),
         Item::IncompleteSnapshot(snapshot) => {
             let mut text = format!(
                 "snapshot {} ({} of {}, {}): {} paths do not restore",
@@ -351,12 +352,16 @@ pub(crate) fn upkeep_text(item: &Item) -> String {
         }
         Item::Verified(item) if item.packs == 0 => format!("verified {} objects, {}", item.objects, about(item.bytes)),
         Item::Verified(item) => format!(
-            "verified {} packs, {}: {} damaged, {} objects lost, {} snapshots incomplete",
+            "verified {} packs, {}: {} damaged, {} objects lost, {} snapshots incomplete{}",
             item.packs,
             about(item.bytes),
             item.damaged_packs,
             item.lost_objects,
-            item.incomplete_snapshots
+            item.incomplete_snapshots,
+            match item.damaged_files {
+                0 => String::new(),
+                count => format!(", {count} other files damaged"),
+            }
         ),
         Item::Repaired(item) => format!(
             "looked at {} packs: {} {}, {} taken in, {} snapshots incomplete{}",

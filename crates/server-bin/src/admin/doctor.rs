@@ -178,7 +178,8 @@ fn catalog_backups(settings: &Settings) -> CheckItem {
     let mut newest = None;
     let asked = command::perform(settings, &Order::ListCatalogBackups, &mut |item| {
         if let Item::CatalogBackup(backup) = item {
-            newest = newest.max(Some(backup.created_ms));
+            // They come in order, the newest last.
+            newest = Some(backup.created_ms);
         }
     });
     match asked {
@@ -190,7 +191,9 @@ fn catalog_backups(settings: &Settings) -> CheckItem {
 /// Whether the newest backup is new enough.
 fn of_backup(what: &str, newest_ms: Option<u64>, hint: &str) -> CheckItem {
     let Some(newest_ms) = newest_ms else { return doubtful(what, "there is none yet", hint) };
-    let age = Duration::from_millis(clock::now_ms().saturating_sub(newest_ms));
+    let Some(age) = clock::now_ms().checked_sub(newest_ms).map(Duration::from_millis) else {
+        return doubtful(what, "the newest is of a moment that has not come yet: the clock was wrong, or is", hint);
+    };
     let text = format!("the newest is {} days old", age.as_secs() / DAY.as_secs());
     if age > CATALOG_BACKUP_AGE_MAX { doubtful(what, &text, hint) } else { good(what, &text) }
 }

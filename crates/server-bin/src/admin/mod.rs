@@ -7,6 +7,7 @@ pub(crate) mod desk;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod gc;
+mod key_files;
 pub(crate) mod origins;
 pub(crate) mod reindex;
 pub(crate) mod rescue;
@@ -182,6 +183,7 @@ pub(crate) enum Item {
     ChangeConfirmed(AlarmItem),
     Progress(ProgressItem),
     DamagedPack(DamagedPackItem),
+    DamagedFile(DamagedFileItem),
     IncompleteSnapshot(IncompleteSnapshotItem),
     RepairedPack(RepairedPackItem),
     AdoptedPack { pack: String },
@@ -267,6 +269,13 @@ pub(crate) struct DamagedPackItem {
     pub(crate) unindexed: u64,
 }
 
+/// A file beside the packs that is not what was written: catalog, ANCHOR, LEDGER, a key, a backup of the catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DamagedFileItem {
+    pub(crate) path: String,
+    pub(crate) what: String,
+}
+
 /// Bytes that are not what was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FlawItem {
@@ -331,6 +340,8 @@ pub(crate) struct VerifiedItem {
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
     pub(crate) damaged_packs: u64,
+    /// Files beside the packs; looked at in full only.
+    pub(crate) damaged_files: u64,
     /// Objects of which no sound copy is left, among those looked at.
     pub(crate) lost_objects: u64,
     pub(crate) incomplete_snapshots: u64,

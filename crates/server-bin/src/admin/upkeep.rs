@@ -6,10 +6,12 @@ use object::{VaultId, hex};
 use store::{PackChoice, PackReport, Snapshot, Store, StoreError, UnixMs};
 
 use crate::admin::affected::{self, PATHS_MAX};
+use crate::admin::key_files;
 use crate::admin::{
-    DamagedObjectItem, DamagedPackItem, FlawItem, IncompleteSnapshotItem, Item, ProgressItem, RepairedItem,
-    RepairedPackItem, VerifiedItem, VerifyScope,
+    DamagedFileItem, DamagedObjectItem, DamagedPackItem, FlawItem, IncompleteSnapshotItem, Item, ProgressItem,
+    RepairedItem, RepairedPackItem, VerifiedItem, VerifyScope,
 };
+use crate::catalog_backup;
 use crate::clock;
 use crate::failure::{Failure, FailureKind};
 use crate::home::{Home, failed};
@@ -59,10 +61,20 @@ impl Upkeep<'_> {
     /// # Errors
     /// [`Failure`] of kind `Integrity` when anything is damaged, after all of it was told.
     pub(crate) fn verify(&self, scope: &VerifyScope, emit: &mut dyn FnMut(Item)) -> Result<(), Failure> {
-        let mut sum =
-            VerifiedItem { packs: 0, objects: 0, bytes: 0, damaged_packs: 0, lost_objects: 0, incomplete_snapshots: 0 };
+        let mut sum = VerifiedItem {
+            packs: 0,
+            objects: 0,
+            bytes: 0,
+            damaged_packs: 0,
+            damaged_files: 0,
+            lost_objects: 0,
+            incomplete_snapshots: 0,
+        };
         match scope {
-            VerifyScope::Full => self.verify_packs(PackChoice::All, true, &mut sum, emit)?,
+            VerifyScope::Full => {
+                sum.damaged_files = self.verify_files(emit)?;
+                self.verify_packs(PackChoice::All, true, &mut sum, emit)?;
+            }
             VerifyScope::Recent => {
                 let since = UnixMs(clock::now().0 - RECENT_MS);
                 self.verify_packs(PackChoice::SealedSince(since), false, &mut sum, emit)?;
@@ -73,13 +85,50 @@ impl Upkeep<'_> {
             sum.incomplete_snapshots = self.tell_incomplete(emit)?;
         }
         let is_sound = sum.damaged_packs == 0 && sum.incomplete_snapshots == 0 && sum.lost_objects == 0;
+        let damaged_files = sum.damaged_files;
         emit(Item::Verified(sum));
-        if is_sound {
+        let of_files = |failure: Failure| {
+            failure.hint("docs/recovery.md says for each file that is damaged where it comes from again")
+        };
+        if is_sound && damaged_files == 0 {
             return Ok(());
         }
-        Err(Failure::new(FailureKind::Integrity, "something that is stored cannot be read")
+        if is_sound {
+            let message = "the packs are sound, and files beside them are not";
+            return Err(of_files(Failure::new(FailureKind::Integrity, message)));
+        }
+        let failure = Failure::new(FailureKind::Integrity, "something that is stored cannot be read");
+        let failure = if damaged_files > 0 { of_files(failure) } else { failure };
+        Err(failure
             .hint("what cannot be read counts as not stored: the next backup sends what its source still has")
             .hint("`backup-server repair` sets damaged packs aside and keeps what is sound in them"))
+    }
+
+    /// Reads what is kept beside the packs: catalog, ANCHOR, LEDGER, keys, and the catalog's backups, the newest of which is
+    /// opened as a catalog. How many files are damaged.
+    fn verify_files(&self, emit: &mut dyn FnMut(Item)) -> Result<u64, Failure> {
+        let home = self.home;
+        let mut on_table = |done, total| {
+            let (stage, unit) = ("reading the catalog".to_owned(), "tables".to_owned());
+            emit(Item::Progress(ProgressItem { stage, unit, done, total }));
+            (self.is_wanted)()
+        };
+        let looked = home.store.check_files(&mut on_table);
+        let mut flaws = looked.map_err(|error| failed("cannot verify the catalog", &error))?;
+        self.check_wanted()?;
+        let (keys, key_flaws) = key_files::check(home);
+        flaws.extend(key_flaws);
+        // With another master key no backup opens: that is told of the key.
+        if let Some(keys) = keys {
+            flaws.extend(catalog_backup::drill(home, &keys, self.is_wanted)?);
+        }
+        self.check_wanted()?;
+        for flaw in &flaws {
+            let path = flaw.path.display().to_string();
+            tracing::error!(%path, what = flaw.what, "a file is damaged");
+            emit(Item::DamagedFile(DamagedFileItem { path, what: flaw.what.clone() }));
+        }
+        Ok(flaws.len() as u64)
     }
 
     fn verify_packs(

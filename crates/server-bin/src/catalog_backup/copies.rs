@@ -15,8 +15,9 @@ use crate::private_files;
 /// [`Failure`] at the first that cannot be copied.
 pub(super) fn complete(folder: &Path, backups: &[Backup], may_forget: bool) -> Result<(), Failure> {
     private_files::ensure_dir(folder)?;
-    let newest = list_in(folder)?.last().map_or(0, |copy| copy.created_ms);
-    for backup in backups.iter().filter(|backup| backup.created_ms > newest) {
+    let order = |backup: &Backup| (backup.generation, backup.created_ms);
+    let newest = list_in(folder)?.last().map(order);
+    for backup in backups.iter().filter(|backup| Some(order(backup)) > newest) {
         let path = folder.join(backup.path.file_name().unwrap_or_default());
         let copied = make_file(&path, |out| io::copy(&mut File::open(&backup.path)?, out).map(drop));
         copied.map_err(|error| unavailable("write", &path, &error))?;
@@ -34,7 +35,7 @@ mod tests {
     fn make(folder: &Path, created_ms: u64) -> Backup {
         let path = folder.join(format!("catalog-{created_ms:014}-7.backup"));
         fs::write(&path, created_ms.to_le_bytes()).unwrap();
-        Backup { created_ms, generation: 7, path }
+        Backup { generation: 7, created_ms, path }
     }
 
     fn times(folder: &Path) -> Vec<u64> {

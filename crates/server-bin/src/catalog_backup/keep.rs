@@ -1,4 +1,5 @@
-//! Which backups of the catalog are kept: of each of the last 7 days and 4 weeks that have any, the newest.
+//! Which backups of the catalog are kept: of each of the last 7 days and 4 weeks that have any, the newest. What is last and
+//! newest goes by the order in which they were made, so that no clock that was wrong makes one go.
 
 const DAY_MS: u64 = 86_400_000;
 const DAYS: usize = 7;
@@ -6,7 +7,7 @@ const WEEKS: usize = 4;
 /// 1970-01-01 was a Thursday; weeks begin on Mondays (UTC).
 const DAYS_BEFORE_1970: u64 = 3;
 
-/// Says of each backup whether it is kept. `created_ms` ascend.
+/// Says of each backup whether it is kept, by what the clock said when it was made; the newest comes last, and is kept.
 pub(super) fn kept(created_ms: &[u64]) -> Vec<bool> {
     let mut kept = vec![false; created_ms.len()];
     let day = |created: u64| created / DAY_MS;

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "it is the place where backups of the catalog are written")]
 
 mod copies;
+mod drill;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod keep;
@@ -29,18 +30,20 @@ use crate::keys::{ServerKeys, random};
 use crate::private_files;
 use crate::service::Service;
 
+pub(crate) use drill::drill;
+
 const FOLDER: &str = "catalog-backups";
 /// A copy on its way into or out of a backup.
 const PLAIN_NAME: &str = "plain.tmp";
 const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
-/// A backup, by its file.
+/// A backup, by its file. Backups are ordered by generation: the clock may have been wrong when one was made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Backup {
-    /// When it was made.
-    pub(crate) created_ms: u64,
-    /// The catalog's generation.
+    /// The catalog's generation, which every backup raises.
     pub(crate) generation: u64,
+    /// What the clock said when it was made.
+    pub(crate) created_ms: u64,
     /// Its file.
     pub(crate) path: PathBuf,
 }
@@ -76,7 +79,7 @@ pub(crate) fn make(home: &Home) -> Result<Backup, Failure> {
         let created_ms = clock::now_ms();
         let path = folder.join(format!("catalog-{created_ms:014}-{}.backup", copy.generation));
         write(&home.keys, &plain, &path, created_ms, copy).map_err(|error| unavailable("write", &path, &error))?;
-        Ok(Backup { created_ms, generation: copy.generation, path })
+        Ok(Backup { generation: copy.generation, created_ms, path })
     })();
     remove(&plain)?;
     let made = made?;
@@ -92,7 +95,7 @@ pub(crate) fn make(home: &Home) -> Result<Backup, Failure> {
     Ok(made)
 }
 
-/// The backups of a data directory, oldest first.
+/// The backups of a data directory, the newest last.
 ///
 /// # Errors
 /// [`Failure`] when the folder cannot be listed.
@@ -181,9 +184,7 @@ pub(crate) async fn run(service: Arc<Service>) {
         let backing_up = Arc::clone(&service);
         let made = service.pool.run(move || {
             let home = &backing_up.home;
-            let newest = list(&home.settings.data_dir)?.last().map_or(0, |backup| backup.created_ms);
-            let age = Duration::from_millis(clock::now_ms().saturating_sub(newest));
-            if age >= interval { make(home).map(Some) } else { Ok(None) }
+            if is_due(&list(&home.settings.data_dir)?, interval) { make(home).map(Some) } else { Ok(None) }
         });
         match made.await {
             Ok(Ok(None)) => {}
@@ -194,6 +195,14 @@ pub(crate) async fn run(service: Arc<Service>) {
     }
 }
 
+/// Whether the newest backup is older than the interval, or of a moment that has not come yet: the clock was wrong then, or is
+/// now.
+fn is_due(backups: &[Backup], interval: Duration) -> bool {
+    let Some(newest) = backups.last() else { return true };
+    let age = clock::now_ms().checked_sub(newest.created_ms).map(Duration::from_millis);
+    age.is_none_or(|age| age >= interval)
+}
+
 fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join(FOLDER)
 }
@@ -201,7 +210,7 @@ fn folder(data_dir: &Path) -> PathBuf {
 fn of_path(path: PathBuf) -> Option<Backup> {
     let name = path.file_name()?.to_str()?.strip_prefix("catalog-")?.strip_suffix(".backup")?;
     let (created_ms, generation) = name.split_once('-')?;
-    Some(Backup { created_ms: created_ms.parse().ok()?, generation: generation.parse().ok()?, path })
+    Some(Backup { generation: generation.parse().ok()?, created_ms: created_ms.parse().ok()?, path })
 }
 
 fn forget_old(folder: &Path) -> Result<(), Failure> {
@@ -259,4 +268,88 @@ fn remove(path: &Path) -> Result<(), Failure> {
 
 fn unavailable(verb: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(FailureKind::Unavailable, format!("cannot {verb} {}", path.display())).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use store::{ClockReading, UnixMs};
+
+    use super::*;
+    use crate::clock::simulated::{self, Shown};
+
+    const DAY: Duration = Duration::from_secs(86_400);
+    /// Some day of 2026.
+    const TODAY_MS: u64 = 20_700 * 86_400_000;
+
+    /// Lets the clock say this, for this thread.
+    fn at(wall_ms: u64) {
+        let wall = UnixMs(wall_ms.try_into().unwrap());
+        let reading = ClockReading { wall, since_boot_ms: 0, boot: [0; 16] };
+        simulated::show(Some(Shown { instant: clock::instant(), reading }));
+    }
+
+    /// What `make` does but for the bytes: a file, the second place, the forgetting.
+    fn back_up(folder: &Path, second: &Path, generation: u64) {
+        let path = folder.join(format!("catalog-{:014}-{generation}.backup", clock::now_ms()));
+        fs::write(path, generation.to_le_bytes()).unwrap();
+        copies::complete(second, &list_in(folder).unwrap(), true).unwrap();
+        forget_old(folder).unwrap();
+    }
+
+    /// Backs up on ten days of a clock that is `wrong_ms`, then on forty of the right one; after each the one just made must be
+    /// the newest in both places, and the next be due a day later.
+    #[track_caller]
+    fn check_wrong_clock(wrong_ms: u64) {
+        let dir = tempfile::tempdir().unwrap();
+        let [folder, second]: [PathBuf; 2] = ["first", "second"].map(|name| dir.path().join(name));
+        fs::create_dir(&folder).unwrap();
+        let days = (0..10).map(|day| (wrong_ms, day)).chain((0..40).map(|day| (TODAY_MS, day)));
+        for (generation, (start_ms, day)) in days.enumerate() {
+            at(start_ms + day * 86_400_000);
+            assert!(is_due(&list_in(&folder).unwrap(), DAY), "day {day} from {start_ms}");
+            back_up(&folder, &second, generation as u64);
+            for place in [&folder, &second] {
+                let listed = list_in(place).unwrap();
+                assert_eq!(listed.last().unwrap().generation, generation as u64, "{listed:?}");
+                assert!(!is_due(&listed, DAY));
+            }
+        }
+        let kept = list_in(&second).unwrap();
+        assert!(
+            kept.len() <= 11 && kept.iter().all(|backup| backup.generation >= 10),
+            "no wrong one is left: {kept:?}"
+        );
+        assert_eq!(kept.len(), list_in(&folder).unwrap().len());
+        simulated::show(None);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_holds_no_backup_up() {
+        check_wrong_clock(TODAY_MS + 3_650 * 86_400_000);
+    }
+
+    #[test]
+    fn a_backup_of_a_clock_that_was_behind_is_kept() {
+        check_wrong_clock(86_400_000);
+    }
+
+    /// The clock goes wrong after right backups: what was made last is the newest, by its generation.
+    #[test]
+    fn a_clock_that_falls_behind_loses_no_new_backup() {
+        let dir = tempfile::tempdir().unwrap();
+        let [folder, second]: [PathBuf; 2] = ["first", "second"].map(|name| dir.path().join(name));
+        fs::create_dir(&folder).unwrap();
+        for day in 0..30 {
+            at(TODAY_MS + day * 86_400_000);
+            back_up(&folder, &second, day);
+        }
+        at(0);
+        assert!(is_due(&list_in(&folder).unwrap(), DAY), "what is of the future is due");
+        back_up(&folder, &second, 30);
+        for place in [&folder, &second] {
+            assert_eq!(list_in(place).unwrap().last().unwrap().generation, 30);
+        }
+        assert!(!is_due(&list_in(&folder).unwrap(), DAY));
+        simulated::show(None);
+    }
 }

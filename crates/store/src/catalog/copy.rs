@@ -77,7 +77,8 @@ pub(crate) fn check(path: &Path) -> Result<CatalogCopy, StoreError> {
     facts(&copy)
 }
 
-fn facts(connection: &Connection) -> Result<CatalogCopy, StoreError> {
+/// What a catalog says of itself.
+pub(crate) fn facts(connection: &Connection) -> Result<CatalogCopy, StoreError> {
     Ok(connection.query_row("SELECT store_id, generation FROM main.meta", (), |row| {
         Ok(CatalogCopy { store: StoreId::from_bytes(row.get(0)?), generation: unsigned(row, 1)? })
     })?)

@@ -8,6 +8,7 @@
 pub(crate) mod accounts;
 pub(crate) mod alarms;
 pub(crate) mod audit;
+pub(crate) mod check;
 pub(crate) mod clock;
 pub(crate) mod collection;
 pub(crate) mod copy;

@@ -206,8 +206,19 @@ pub enum PackChoice {
     All,
     /// Those sealed at this moment or later.
     SealedSince(UnixMs),
-    /// Those that nobody has verified since this moment, nor written.
-    NotVerifiedSince(UnixMs),
+    /// Those that are due.
+    Due(Due),
+}
+
+/// Which packs are due to be verified. One that was written or verified later than now is, too: the clock was wrong then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Those verified before this moment.
+    pub verified_before: UnixMs,
+    /// Those that were never verified and are sealed since before this moment.
+    pub sealed_before: UnixMs,
+    /// What time it is.
+    pub now: UnixMs,
 }
 
 /// The packs chosen that can be read, and their lengths; those verified longest ago first, `limit` at most.
@@ -216,15 +227,18 @@ pub(crate) fn choose(
     choice: PackChoice,
     limit: u64,
 ) -> Result<Vec<(PackId, u64)>, StoreError> {
-    let (sealed_since, verified_before) = match choice {
-        PackChoice::All => (i64::MIN, i64::MAX),
-        PackChoice::SealedSince(moment) => (moment.0, i64::MAX),
-        PackChoice::NotVerifiedSince(moment) => (i64::MIN, moment.0),
+    let always = i64::MAX;
+    let (sealed_since, verified_before, sealed_before, now) = match choice {
+        PackChoice::All => (i64::MIN, always, always, always),
+        PackChoice::SealedSince(moment) => (moment.0, always, always, always),
+        PackChoice::Due(due) => (i64::MIN, due.verified_before.0, due.sealed_before.0, due.now.0),
     };
     let sql = "SELECT id, bytes FROM pack WHERE state IN (2, 3) AND coalesce(sealed_ms, 0) >= ?1
-                   AND coalesce(verified_ms, sealed_ms, -9223372036854775808) < ?2
-               ORDER BY coalesce(verified_ms, sealed_ms) NULLS FIRST, pack LIMIT ?3";
-    rows(connection, sql, (sealed_since, verified_before, signed(limit)), |row| {
+                   AND (coalesce(verified_ms, sealed_ms, -9223372036854775808)
+                            < CASE WHEN verified_ms IS NULL THEN ?3 ELSE ?2 END
+                        OR coalesce(verified_ms, sealed_ms) > ?4)
+               ORDER BY coalesce(verified_ms, sealed_ms) NULLS FIRST, pack LIMIT ?5";
+    rows(connection, sql, (sealed_since, verified_before, sealed_before, now, signed(limit)), |row| {
         Ok((PackId::from_bytes(row.get(0)?), unsigned(row, 1)?))
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use object::ObjectId;
-use store::{PackChoice, PackId, PackReport, Store};
+use store::{Due, PackChoice, PackId, PackReport, Store, UnixMs};
 use testkit::disk::{Fault, until_death};
 
 use crate::props::*;
@@ -147,6 +147,40 @@ impl Damage {
             Self::Zero(start, end) => bytes[start..end].fill(0),
         }
     }
+}
+
+/// A pack that nobody has read yet is due sooner than one that was; what carries a moment that has not come is due, and those
+/// that waited longest come first.
+#[test]
+fn packs_are_due_a_day_after_they_were_written_and_a_month_after_they_were_read() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let world = world();
+    let store = world.open();
+    let at = |days: i64| UnixMs(NOW.0 + days * DAY_MS);
+    let due = |days: i64| {
+        let due = Due { verified_before: at(days - 30), sealed_before: at(days - 1), now: at(days) };
+        let chosen = store.packs_to_verify(PackChoice::Due(due), 1000).unwrap();
+        chosen.into_iter().map(|(pack, _)| pack).collect::<Vec<_>>()
+    };
+    let verify =
+        |pack: PackId, days: i64| assert!(store.verify_pack(pack, None, at(days), &mut |_| {}).unwrap().is_some());
+    assert!(due(0).is_empty() && due(1).is_empty(), "a day is not over");
+    let all = due(2);
+    assert_eq!(all.len(), world.packs().len());
+    // What was read is out of the way for a month: nothing is read again and again.
+    verify(all[1], 2);
+    assert!(!due(2).contains(&all[1]) && due(2).len() == all.len() - 1);
+    for (pack, days) in all.iter().zip([3, 2, 5, 4]) {
+        verify(*pack, days);
+    }
+    assert!(due(5).is_empty() && due(32).is_empty());
+    assert_eq!(due(34), [all[1], all[0]], "the one that waited longest first");
+    // A clock that was ahead when something was read: it is due, and once it was read it is not.
+    assert_eq!(due(4), [all[2]]);
+    verify(all[2], 4);
+    assert!(due(4).is_empty());
+    // And when something was written.
+    assert_eq!(due(-1).len(), all.len());
 }
 
 /// Stands for a block of the disk: packs of these tests are as much shorter than real ones.

@@ -251,3 +251,47 @@ fn a_latched_store_keeps_decisions() {
         [("snap2", "trash since 1000"), ("snap3", "live"), ("snap4", "live"), ("snap5", "live, held at 1000")];
     expect(&states(&rebuild(&world)), &decided);
 }
+
+/// Every byte of ANCHOR and LEDGER is another, one at a time, while the store is open: the file is named, and nothing else.
+#[test]
+fn every_flipped_byte_of_anchor_and_ledger_is_found() {
+    let world = world();
+    let store = world.open();
+    decide(&world, &store).unwrap();
+    let flawed = || {
+        let mut of_catalog = 0;
+        let flaws = store.check_files(&mut |_, _| {
+            of_catalog += 1;
+            false
+        });
+        assert_eq!(of_catalog, 1, "the catalog is let alone here");
+        flaws.unwrap().into_iter().map(|flaw| flaw.path).collect::<Vec<_>>()
+    };
+    assert!(flawed().is_empty());
+    for name in ["ANCHOR", "LEDGER"] {
+        let path = world.root.join("packs").join(name);
+        let len = world.disk.contents(&path).len();
+        assert!(len > 30, "{name} has {len} bytes");
+        for at in 0..len {
+            world.disk.damage(&path, |bytes| bytes[at] ^= 0x20);
+            assert_eq!(flawed(), std::slice::from_ref(&path), "byte {at}");
+            world.disk.damage(&path, |bytes| bytes[at] ^= 0x20);
+        }
+        let last = world.disk.contents(&path)[len - 1];
+        world.disk.damage(&path, |bytes| bytes.truncate(len - 1));
+        assert_eq!(flawed(), std::slice::from_ref(&path), "cut off");
+        world.disk.damage(&path, |bytes| bytes.push(last));
+    }
+    assert!(flawed().is_empty());
+    let mut tables = (0, 0);
+    assert!(
+        store
+            .check_files(&mut |done, total| {
+                tables = (done, total);
+                true
+            })
+            .unwrap()
+            .is_empty()
+    );
+    assert!(tables.1 > 20 && tables.0 + 1 == tables.1, "all tables were read: {tables:?}");
+}
