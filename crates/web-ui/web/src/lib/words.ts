@@ -50,10 +50,11 @@ export const words = {
   start: {
     title: 'Back up a computer',
     text: 'This server keeps backups. It sends and stores only what changed, and everything it stores is encrypted.',
+    orHere: 'Or on the machine this server runs on:',
     steps: [
       {
-        title: 'Let the server print an enrolment string',
-        text: 'On the machine this server runs on. The string is good for 15 minutes, for one computer.',
+        title: 'Make an enrolment string',
+        text: 'It is good for 15 minutes, for one computer.',
       },
       { title: 'Connect the computer with that string', text: 'On the computer to back up.' },
       { title: 'Back something up, and try a restore', text: 'The second backup sends only what changed.' },
