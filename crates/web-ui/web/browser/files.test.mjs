@@ -32,7 +32,7 @@ async function upload(page, files) {
   await page.getByText('Everything is uploaded').waitFor();
 }
 
-const row = (page, name) => page.getByRole('row', { name: new RegExp(`^Select ${name.replaceAll('.', '\\.')} `) });
+const row = (page, name) => page.getByRole('row', { name: new RegExp(`^Select ${name.replaceAll(/[.()]/g, '\\$&')} `) });
 
 /** Shows the details of a file that a click would open. */
 async function showDetails(page, name) {
@@ -201,6 +201,100 @@ test('what is removed can be undone at once, and brought back from the trash lat
   await page.getByText('päpers/renamed.txt is back').waitFor();
   await page.goto('/files/p%C3%A4pers');
   await row(page, 'renamed.txt').waitFor();
+  await close();
+});
+
+test('who may only read sees nothing that would be refused', async () => {
+  server.admin('account', 'add', 'grace');
+  const token = server.admin('token', 'add', 'fill', '--account', 'grace', '--scope', 'admin');
+  const headers = { Authorization: `Bearer ${token}` };
+  const { context } = await open(undefined);
+  for (const path of ['kept.txt', 'removed.txt']) await context.request.put(`/api/v1/files/${path}`, { data: path, headers });
+  await context.request.delete('/api/v1/files/removed.txt', { headers });
+  await context.close();
+  server.admin('account', 'role', 'grace', 'read-only');
+  const theirs = await logIn(server, browser, 'grace');
+  const { page, close } = await open('/files', { storageState: theirs });
+  await row(page, 'kept.txt').waitFor();
+  const names = async (scope) => (await scope.evaluateAll((found) => found.map((one) => one.getAttribute('aria-label') || one.textContent.trim()))).sort();
+  const controls = () => names(page.getByRole('main').getByRole('button'));
+  assert.deepEqual(await controls(), ['Actions for kept.txt', 'Changed', 'Copy', 'Name', 'Size', 'kept.txt']);
+  await row(page, 'kept.txt').getByRole('button', { name: 'Actions for kept.txt' }).click();
+  await page.getByRole('menuitem', { name: 'Details' }).waitFor();
+  assert.deepEqual(await names(page.getByRole('menuitem')), ['Details', 'Download']);
+  await page.keyboard.press('Escape');
+  await row(page, 'kept.txt').getByRole('checkbox').check();
+  await page.getByText('1 item selected').waitFor();
+  await picture(page, 'files-read-only');
+  for (const name of ['Move', 'Copy to…', 'Move to the trash', 'New folder', 'Upload']) {
+    assert.equal(await page.getByRole('button', { name, exact: true }).count(), 0, name);
+  }
+  await page.getByRole('grid').focus();
+  await page.keyboard.press('Delete');
+  await page.keyboard.press('F2');
+  const transfer = await page.evaluateHandle(() => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File(['x'], 'x.txt'));
+    return transfer;
+  });
+  await page.dispatchEvent('.whole', 'drop', { dataTransfer: transfer });
+  await page.getByText('This account may only read: nothing can be uploaded').first().waitFor();
+  assert.equal(await page.getByRole('dialog').count(), 0);
+  await close();
+});
+
+test('what becomes of a file that is there is chosen, and remembered', async () => {
+  const { page, close } = await open('/files');
+  const send = (text) => upload(page, [{ name: 'both.txt', mimeType: 'text/plain', buffer: Buffer.from(text) }]);
+  await send('one');
+  await page.getByRole('button', { name: 'What to upload' }).click();
+  await page.getByRole('menuitemradio', { name: 'An existing file gets a new version', checked: true }).waitFor();
+  await picture(page, 'uploads-conflict');
+  await page.getByRole('menuitemradio', { name: 'An existing file stays, keep both' }).click();
+  await page.reload();
+  await row(page, 'both.txt').waitFor();
+  await send('two');
+  await row(page, 'both (1).txt').waitFor();
+  assert.equal(await (await page.request.get('/api/v1/files/both.txt')).text(), 'one');
+  assert.equal(await (await page.request.get('/api/v1/files/both%20(1).txt')).text(), 'two');
+  await page.getByRole('button', { name: 'What to upload' }).click();
+  await page.getByRole('menuitemradio', { name: 'An existing file stays, keep both', checked: true }).waitFor();
+  await close();
+});
+
+test('files are copied to another folder, and pasted', async () => {
+  const { page, close } = await open('/files');
+  await row(page, 'small.txt').or(row(page, 'both.txt')).first().waitFor();
+  await row(page, 'both.txt').getByRole('button', { name: 'Actions for both.txt' }).click();
+  await page.getByRole('menuitem', { name: 'Copy to…' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'holiday' }).click();
+  await picture(page, 'files-copy');
+  await page.getByRole('dialog').getByRole('button', { name: 'Copy here' }).click();
+  await page.getByText('1 item copied').waitFor();
+  await row(page, 'both.txt').waitFor();
+  assert.equal(await (await page.request.get('/api/v1/files/holiday/both.txt')).text(), 'one');
+  await page.evaluate(() => {
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File(['pasted'], 'pasted.txt'));
+    document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+  });
+  await row(page, 'pasted.txt').waitFor();
+  await close();
+});
+
+test('links to a file stand in its details, and end there', async () => {
+  const { page, close } = await open('/files');
+  await row(page, 'both.txt').getByRole('button', { name: 'Actions for both.txt' }).click();
+  await page.getByRole('menuitem', { name: 'Share' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Make a link' }).click();
+  await page.getByText('Copy the link now').waitFor();
+  await page.keyboard.press('Escape');
+  await showDetails(page, 'both.txt');
+  const details = page.getByRole('complementary', { name: 'Details' });
+  await details.getByText('Links to this').waitFor();
+  await picture(page, 'files-details-links');
+  await details.getByRole('button', { name: /Revoke the link/ }).click();
+  await details.getByText('Links to this').waitFor({ state: 'detached' });
   await close();
 });
 

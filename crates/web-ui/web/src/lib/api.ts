@@ -222,6 +222,7 @@ export const api = {
   },
   makeFolder: (path: string) => ask('post', '/api/v1/folder', { body: { path }, headers: key() }),
   move: (from: string, to: string) => ask('post', '/api/v1/move', { body: { from, to }, headers: key() }),
+  copy: (from: string, to: string) => ask('post', '/api/v1/copy', { body: { from, to }, headers: key() }),
   remove: (path: string) => ask('delete', '/api/v1/files/{path}', { path: { path }, headers: key() }),
   trash: (signal: AbortSignal, onItems: (items: readonly Trashed[]) => void) =>
     pages((page) => ask('get', '/api/v1/trash', { query: page, signal }), TRASH_PAGE_LEN, signal, onItems),
