@@ -152,7 +152,11 @@ export const words = {
     from: (folder: string) => (folder === '' ? 'from the drive' : `from ${folder}`),
     removed: (when: string) => `removed ${when}`,
     goes: (when: string) => `goes for good on ${when}`,
-    more: (items: string) => `${items} more; the program lists them all.`,
+    areBack: (items: string) => `${items} are back`,
+    restoreSelected: 'Bring back the selected',
+    taken: 'Something else has its name now.',
+    keepBoth: 'Bring back beside it',
+    more: (items: string) => `Show more: ${items} left`,
   },
 
   backups: {
@@ -273,6 +277,7 @@ export const words = {
     noRule: 'no rule keeps it',
     save: 'Save',
     inherit: 'Use the rules for all chains',
+    setRules: 'Set the rules',
     saved: 'The rules are set',
     onlyAdmins: 'Administrators set rules; you can try them out here.',
     rules: 'Rules',
@@ -316,7 +321,7 @@ export const words = {
     },
     download: 'Download',
     downloadZip: 'Download as ZIP',
-    tooManyForZip: 'These are too many for one archive: choose the folder they are in',
+    tooManyForZip: 'These are too many for one archive over a connection without TLS: choose the folder they are in',
     details: 'Details',
     rename: 'Rename',
     renameOf: (name: string) => `Rename ${name}`,
@@ -481,6 +486,7 @@ export const words = {
   confirm: {
     password: 'Your password',
     hint: 'Asked again because this opens the account',
+    retention: 'Asked again because older snapshots go by these rules',
   },
 
   scopes: {
