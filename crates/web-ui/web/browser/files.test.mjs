@@ -204,6 +204,64 @@ test('what is removed can be undone at once, and brought back from the trash lat
   await close();
 });
 
+test('of two removed from one place, the older comes back, and the other beside it', async () => {
+  const { page, complaints, close } = await open('/files');
+  for (const text of ['older', 'newer']) {
+    await upload(page, [{ name: 'twice.txt', mimeType: 'text/plain', buffer: Buffer.from(text) }]);
+    await row(page, 'twice.txt').getByRole('button', { name: 'Actions for twice.txt' }).click();
+    await page.getByRole('menuitem', { name: /Move to the trash/ }).click();
+    await row(page, 'twice.txt').waitFor({ state: 'detached' });
+  }
+  await page.goto('/trash');
+  const item = page.getByRole('listitem').filter({ hasText: 'twice.txt' });
+  await item.nth(1).waitFor();
+  await item.nth(1).getByRole('button', { name: 'Bring back' }).click();
+  await page.getByText('twice.txt is back').waitFor();
+  const older = await page.request.get('/api/v1/files/twice.txt');
+  assert.equal(await older.text(), 'older');
+  await item.nth(1).waitFor({ state: 'detached' });
+  await item.getByRole('button', { name: 'Bring back' }).click();
+  await item.getByText('Something else has its name now.').waitFor();
+  await picture(page, 'trash-taken');
+  await assertAccessible(page);
+  await item.getByRole('button', { name: 'Bring back beside it' }).click();
+  await page.getByText('twice (1).txt is back').waitFor();
+  const newer = await page.request.get('/api/v1/files/twice%20(1).txt');
+  assert.equal(await newer.text(), 'newer');
+  // The browser complains of what was refused, as it was to be.
+  assert.equal(complaints.splice(0).length, 1);
+  await close();
+});
+
+test('several come back from the trash at once, folders before what was in them', async () => {
+  const { page, close } = await open('/files');
+  const folder = join(server.folder, 'several');
+  mkdirSync(folder);
+  for (const name of ['a.txt', 'b.txt']) writeFileSync(join(folder, name), name);
+  await page.locator('input[webkitdirectory]').setInputFiles(folder);
+  await page.getByText('Everything is uploaded').waitFor();
+  await page.goto('/files/several');
+  const remove = async (name) => {
+    await row(page, name).getByRole('button', { name: `Actions for ${name}` }).click();
+    await page.getByRole('menuitem', { name: /Move to the trash/ }).click();
+    await row(page, name).waitFor({ state: 'detached' });
+  };
+  await remove('a.txt');
+  await page.goto('/files');
+  await remove('several');
+  await page.goto('/trash');
+  await page.getByRole('checkbox', { name: 'Select several/a.txt' }).check();
+  await page.getByRole('checkbox', { name: 'Select several', exact: true }).check();
+  await page.getByText('2 items selected').waitFor();
+  await picture(page, 'trash-selected');
+  await page.getByRole('button', { name: 'Bring back the selected' }).click();
+  await page.getByText('2 items are back').waitFor();
+  await page.goto('/files/several');
+  await row(page, 'a.txt').waitFor();
+  await row(page, 'b.txt').waitFor();
+  await close();
+});
+
 test('who may only read sees nothing that would be refused', async () => {
   server.admin('account', 'add', 'grace');
   const token = server.admin('token', 'add', 'fill', '--account', 'grace', '--scope', 'admin');
@@ -240,6 +298,11 @@ test('who may only read sees nothing that would be refused', async () => {
   await page.dispatchEvent('.whole', 'drop', { dataTransfer: transfer });
   await page.getByText('This account may only read: nothing can be uploaded').first().waitFor();
   assert.equal(await page.getByRole('dialog').count(), 0);
+  await page.goto('/trash');
+  await page.getByText('removed.txt').waitFor();
+  assert.equal(await page.getByRole('button', { name: /Bring back/ }).count(), 0);
+  assert.equal(await page.getByRole('checkbox').count(), 0);
+  await picture(page, 'trash-read-only');
   await close();
 });
 
@@ -295,6 +358,27 @@ test('links to a file stand in its details, and end there', async () => {
   await picture(page, 'files-details-links');
   await details.getByRole('button', { name: /Revoke the link/ }).click();
   await details.getByText('Links to this').waitFor({ state: 'detached' });
+  await close();
+});
+
+test('a selection that no address holds comes as one archive', async () => {
+  const { page, close } = await open('/files');
+  const folder = join(server.folder, 'many');
+  mkdirSync(folder);
+  const name = (number) => `a file with a name of some length, of which there are many ${number}.txt`;
+  for (let number = 0; number < 120; number += 1) writeFileSync(join(folder, name(number)), '');
+  await page.locator('input[webkitdirectory]').setInputFiles(folder);
+  await page.getByText('Everything is uploaded').waitFor();
+  await page.goto('/files/many');
+  await page.getByRole('checkbox', { name: 'Select all' }).check();
+  await page.getByText('120 items selected').waitFor();
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('button', { name: 'Download as ZIP' }).click(),
+  ]);
+  assert.equal(download.suggestedFilename(), 'files.zip');
+  const archive = readFileSync(await download.path());
+  for (const number of [0, 119]) assert.ok(archive.includes(name(number)));
   await close();
 });
 
