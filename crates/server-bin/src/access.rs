@@ -363,6 +363,7 @@ mod tests {
         Form POST                      . .   x x .   . . x x   . . x x   . . . .
         Known POST                     . .   x x x   . x x x   . x x x   . x x x
         Zip GET                        . .   x x x   . x x x   . x x x   . x x x
+        Zip POST                       . .   x x x   . x x x   . x x x   . x x x
         Entry GET                      . .   x x x   . x x x   . x x x   . x x x
         Folder GET                     . .   x x x   . x x x   . x x x   . x x x
         Folder POST                    . .   x x .   . . x x   . . x x   . . . .
@@ -411,6 +412,7 @@ mod tests {
         SnapshotEntries GET            . .   x x x   . x x x   . x x x   . x x x
         SnapshotContent GET            . .   x x x   . x x x   . x x x   . x x x
         SnapshotArchive GET            . .   x x x   . x x x   . x x x   . x x x
+        SnapshotArchive POST           . .   x x x   . x x x   . x x x   . x x x
         SnapshotSearch GET             . .   x x x   . x x x   . x x x   . x x x
         SnapshotsSearch GET            . .   x x x   . x x x   . x x x   . x x x
         SnapshotDiff GET               . .   x x x   . x x x   . x x x   . x x x

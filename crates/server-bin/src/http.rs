@@ -17,7 +17,7 @@ use crate::catalog_backup;
 use crate::connect;
 use crate::dav;
 use crate::listen::Peer;
-use crate::login::{self, Caller};
+use crate::login::{self, Caller, Cookies};
 use crate::options::MetricsAccess;
 use crate::rest::{
     account, accounts, activity, archive, audit, devices, events, files, folders, form, health, known, links, openapi,
@@ -419,7 +419,9 @@ impl Route {
             // What a link opens, the link says, and its password.
             Self::Link | Self::LinkUpload => (is_get || is_post).then_some(Action::See),
             Self::Folder if is_post => Some(Action::Change),
-            Self::Zip | Self::Entry | Self::Folder | Self::Versions | Self::Trash => is_get.then_some(Action::Read),
+            // What a selection names may be more than an address holds; nothing is changed by that.
+            Self::Zip | Self::SnapshotArchive => (is_get || is_post).then_some(Action::Read),
+            Self::Entry | Self::Folder | Self::Versions | Self::Trash => is_get.then_some(Action::Read),
             Self::Move | Self::Copy | Self::VersionRestore | Self::TrashRestore => is_post.then_some(Action::Change),
             Self::Uploads | Self::Upload if *method == Method::OPTIONS => Some(Action::See),
             Self::Uploads if is_post => Some(Action::Change),
@@ -436,7 +438,6 @@ impl Route {
             | Self::Snapshot
             | Self::SnapshotEntries
             | Self::SnapshotContent
-            | Self::SnapshotArchive
             | Self::SnapshotSearch
             | Self::SnapshotsSearch
             | Self::SnapshotDiff => is_get.then_some(Action::Read),
@@ -494,7 +495,7 @@ impl Route {
             Self::File => get(files::get).put(files::put).delete(files::delete),
             Self::Form => post(form::post),
             Self::Known => post(known::ask),
-            Self::Zip => get(archive::get),
+            Self::Zip => get(archive::get).post(archive::post),
             Self::Entry => get(folders::stat),
             Self::Folder => get(folders::list).post(folders::make),
             Self::Move => post(folders::move_to),
@@ -527,7 +528,7 @@ impl Route {
             Self::SnapshotHold => put(snapshots::keep::hold).delete(snapshots::keep::unhold),
             Self::SnapshotEntries => get(snapshots::browse::entries),
             Self::SnapshotContent => get(snapshots::browse::download),
-            Self::SnapshotArchive => get(snapshots::browse::pack),
+            Self::SnapshotArchive => get(snapshots::browse::pack).post(snapshots::browse::pack_these),
             Self::SnapshotSearch => get(snapshots::browse::search),
             Self::SnapshotsSearch => get(snapshots::find::find),
             Self::SnapshotDiff => get(snapshots::compare::diff),
@@ -576,9 +577,13 @@ async fn permit(
         return nothing_here().await;
     }
     // WebDAV and whatever else is not REST takes no cookies: what a browser sends by itself opens nothing there.
-    let with_cookies = route.path().starts_with("/api/");
+    let cookies = match route {
+        Route::Zip | Route::SnapshotArchive => Cookies::OfOwnForms,
+        _ if route.path().starts_with("/api/") => Cookies::WithToken,
+        _ => Cookies::Ignored,
+    };
     let asked = (request.method(), request.headers());
-    let login = match login::log_in(&service, caller, asked, with_cookies).await {
+    let login = match login::log_in(&service, caller, asked, cookies).await {
         Ok(login) => login,
         Err(problem) => return problem.into_response(),
     };

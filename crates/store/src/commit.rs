@@ -337,6 +337,10 @@ fn hash_changes(changes: &[DriveChange<'_>]) -> [u8; 32] {
                 part(&mut hasher, b"undelete");
                 part(&mut hasher, &path.iter().flat_map(|key| *key.as_bytes()).collect::<Vec<u8>>());
             }
+            DriveChange::BringBack { node, name: _ } => {
+                part(&mut hasher, b"bring back");
+                part(&mut hasher, &node.0.to_le_bytes());
+            }
             DriveChange::EndUpload { upload, parts } => {
                 part(&mut hasher, b"end upload");
                 part(&mut hasher, upload.as_bytes());

@@ -111,6 +111,16 @@ impl Archive {
         archive
     }
 
+    /// An archive of these entries of a snapshot, each under its own name, folders with all in them.
+    pub(crate) fn of_entries(store: &Store, vault: &Arc<OpenVault>, entries: Vec<Entry>) -> Self {
+        let mut archive = Self::empty(store, vault);
+        let items = entries.into_iter().rev();
+        archive
+            .pending
+            .extend(items.map(|entry| Item::InSnapshot { name: shown(&entry.name), entry: Box::new(entry) }));
+        archive
+    }
+
     fn empty(store: &Store, vault: &Arc<OpenVault>) -> Self {
         let outlet = Outlet::default();
         let keys = &vault.managed().expect("looked at when it was opened").keys;

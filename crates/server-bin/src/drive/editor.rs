@@ -7,8 +7,8 @@ use std::sync::PoisonError;
 
 use bytes::Bytes;
 use object::VaultId;
-use proto::{DriveContent, DrivePath, IdempotencyKey};
-use store::{DriveChange, DriveCommitted, NameKey, Store, UploadId, WriteSession};
+use proto::{DriveContent, DriveName, DrivePath, IdempotencyKey};
+use store::{DriveChange, DriveCommitted, NameKey, NodeId, Store, UploadId, WriteSession};
 use vault::SealedName;
 
 use crate::clock;
@@ -286,6 +286,40 @@ impl<'a> DriveEditor<'a> {
         self.commit(key, &[DriveChange::Undelete { path: &path }])
     }
 
+    /// Brings exactly this back from the trash, with all that was in it, into the folder it was in; where its name is taken
+    /// and `beside` is wanted, as `name (1).ext`, or the first number that is free.
+    ///
+    /// # Errors
+    /// [`DriveError::NotFound`] when it is gone; [`DriveError::Store`]: it or its folder is not where it should be, or its name
+    /// is taken.
+    pub(crate) fn bring_back(
+        &mut self,
+        key: IdempotencyKey,
+        node: NodeId,
+        beside: bool,
+    ) -> Result<DriveCommitted, DriveError> {
+        let _alone = self.managed.drive.lock().unwrap_or_else(PoisonError::into_inner);
+        let committed = self.commit(key, &[DriveChange::BringBack { node, name: None }]);
+        let taken = match committed {
+            Err(DriveError::Store(error)) if beside && error.kind() == store::ErrorKind::Conflict => error,
+            committed => return committed,
+        };
+        let keys = &*self.managed.keys;
+        let (folder_salt, name, sealed) = self.view().name_of_any(node)?;
+        // What is in a directory is sealed for its nonce, so the new name is sealed with the same.
+        let nonce = sealed.first_chunk::<NONCE_LEN>().copied().ok_or(DriveError::Unreadable)?;
+        for number in 1..=NAMES_TRIED_MAX {
+            let Some(name) = DriveName::new(numbered_name(&name, number).into()) else { break };
+            let sealed = SealedName::seal(keys, folder_salt, name.as_bytes(), nonce);
+            let name = store::DriveName { key: name_key(keys, folder_salt, &name), sealed: sealed.as_bytes() };
+            match self.commit(key, &[DriveChange::BringBack { node, name: Some(name) }]) {
+                Err(DriveError::Store(error)) if error.kind() == store::ErrorKind::Conflict => {}
+                committed => return committed,
+            }
+        }
+        Err(DriveError::Store(taken))
+    }
+
     fn commit(&mut self, key: IdempotencyKey, changes: &[DriveChange<'_>]) -> Result<DriveCommitted, DriveError> {
         let key = store::IdempotencyKey::from_bytes(*key.as_bytes());
         // First, so that the last version is that of the change.
@@ -399,11 +433,15 @@ fn numbered(path: &DrivePath, number: u32) -> Option<DrivePath> {
         return Some(path.clone());
     }
     let (name, parent) = (path.name()?, path.parent()?);
-    let name = name.as_bytes();
+    below(&parent, &numbered_name(name.as_bytes(), number))
+}
+
+/// `name (number).ext` for `name.ext`.
+fn numbered_name(name: &[u8], number: u32) -> Vec<u8> {
     // A dot at the start hides a file, it begins no extension.
     let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0).unwrap_or(name.len());
     let (stem, extension) = name.split_at(dot);
-    below(&parent, &[stem, format!(" ({number})").as_bytes(), extension].concat())
+    [stem, format!(" ({number})").as_bytes(), extension].concat()
 }
 
 #[cfg(test)]

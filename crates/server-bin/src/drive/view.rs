@@ -174,6 +174,18 @@ impl<'a> DriveView<'a> {
         self.open_path(sealed_names).map(Some)
     }
 
+    /// What something is called, in the trash or not: the salt of its folder, its name, and the same sealed.
+    ///
+    /// # Errors
+    /// [`DriveError::NotFound`] when it is gone.
+    pub(super) fn name_of_any(&self, node: NodeId) -> Result<(i64, Vec<u8>, Vec<u8>), DriveError> {
+        let mut path = self.store.drive_path_of_any(self.vault, node)?.ok_or(DriveError::NotFound)?;
+        let sealed = path.pop().ok_or(DriveError::NotFound)?;
+        let folder_salt = path.last().map_or(ROOT_SALT, |folder| salt(folder));
+        let name = SealedName::from_bytes(sealed.clone()).open(self.keys, folder_salt);
+        Ok((folder_salt, name.map_err(|_| DriveError::Unreadable)?, sealed))
+    }
+
     /// The number of what is at a path, and whether it is a directory.
     ///
     /// # Errors

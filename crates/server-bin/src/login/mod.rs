@@ -107,7 +107,18 @@ pub(crate) struct Caller {
     pub(crate) is_tls: bool,
 }
 
-/// Finds out who asks. Cookies count where `with_cookies`.
+/// What a browser's cookie is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cookies {
+    /// Nothing.
+    Ignored,
+    /// Looking; and changes, where a page of this very origin shows the session's token.
+    WithToken,
+    /// What a form of a page of this very origin asks, too. Forms show no token: only for what changes nothing.
+    OfOwnForms,
+}
+
+/// Finds out who asks.
 ///
 /// # Errors
 /// The answer they get otherwise: the same for an account that does not exist as for a wrong password.
@@ -115,7 +126,7 @@ pub(crate) async fn log_in(
     service: &Service,
     caller: Caller,
     (method, headers): (&Method, &HeaderMap),
-    with_cookies: bool,
+    cookies: Cookies,
 ) -> Result<Login, Problem> {
     let address = caller.address;
     let found = match credentials(headers) {
@@ -126,10 +137,10 @@ pub(crate) async fn log_in(
             by_basic(service, address, &account, password).await?.map(|account| (account, Means::Password))
         }
         None => {
-            let cookie = SessionCookie::of(headers, caller.is_tls).filter(|_| with_cookies);
+            let cookie = SessionCookie::of(headers, caller.is_tls).filter(|_| cookies != Cookies::Ignored);
             let Some(cookie) = cookie else { return Err(unauthorized(headers)) };
             let Some(session) = by_cookie(service, &cookie).await? else { return Err(unauthorized(headers)) };
-            let is_vouched_for = is_own(headers) && cookie.is_shown(headers);
+            let is_vouched_for = is_own(headers) && (cookies == Cookies::OfOwnForms || cookie.is_shown(headers));
             if !is_safe(method) && !is_vouched_for {
                 let detail = "only a page of this server that shows the session's token changes anything";
                 return Err(problem::new(StatusCode::FORBIDDEN, detail));

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use percent_encoding::percent_decode_str;
 use proto::DrivePath;
+use utoipa::ToSchema;
 
 use crate::drive::{Archive, ArchiveError};
 use crate::live::Outgoing;
@@ -20,6 +21,9 @@ use crate::rest::parse::path;
 use crate::rest::problem::{self, Problem, ProblemBody};
 use crate::rest::{Drive, with_drive};
 use crate::service::Service;
+
+/// Longest list of paths in a form.
+const FORM_LEN_MAX: usize = 2 << 20;
 
 /// Files and folders as a ZIP archive (ZIP64, not compressed). What cannot be read ends the connection.
 #[utoipa::path(
@@ -35,13 +39,60 @@ pub(crate) async fn get(
     Extension(login): Extension<Arc<Login>>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut paths = Vec::new();
-    for pair in uri.query().unwrap_or_default().split('&') {
+    pack(service, login, uri.query().unwrap_or_default()).await
+}
+
+/// The same, of more than an address holds. Made by a form of a page, it comes as a download.
+#[utoipa::path(
+    post,
+    path = "/api/v1/zip",
+    request_body(content = Paths, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "The archive", content_type = "application/zip"), ProblemBody)
+)]
+pub(crate) async fn post(
+    State(service): State<Arc<Service>>,
+    Extension(login): Extension<Arc<Login>>,
+    headers: HeaderMap,
+    said: Body,
+) -> Result<Response, Problem> {
+    pack(service, login, &form(&headers, said).await?).await
+}
+
+/// What is to be in an archive.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read pair by pair")]
+pub(super) struct Paths {
+    /// One or several, as in an entry's `path`.
+    path: Vec<String>,
+}
+
+/// The pairs that a form sends.
+pub(super) async fn form(headers: &HeaderMap, said: Body) -> Result<String, Problem> {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        let detail = "the body is to be application/x-www-form-urlencoded";
+        return Err(problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let said = axum::body::to_bytes(said, FORM_LEN_MAX).await.map_err(|_| {
+        problem::new(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {FORM_LEN_MAX} bytes"))
+    })?;
+    String::from_utf8(said.into()).map_err(|_| bad("a path is not text"))
+}
+
+/// The paths in pairs as an address or a form has them.
+pub(super) fn paths_in(pairs: &str) -> Result<Vec<String>, Problem> {
+    let path = |pair: &str| {
         let said = pair.strip_prefix("path=");
         let said = said.ok_or_else(|| bad("say path=PATH, once for each file or folder"))?.replace('+', " ");
         let said = percent_decode_str(&said).decode_utf8().map_err(|_| bad("a path is not text"))?;
-        paths.push(path(&said)?);
-    }
+        Ok(said.into_owned())
+    };
+    pairs.split('&').map(path).collect()
+}
+
+async fn pack(service: Arc<Service>, login: Arc<Login>, pairs: &str) -> Result<Response, Problem> {
+    let said = paths_in(pairs)?;
+    let paths = said.iter().map(|said| path(said)).collect::<Result<Vec<_>, _>>()?;
     let mut names: Vec<_> = paths.iter().map(DrivePath::name).collect();
     names.sort_unstable();
     if names.windows(2).any(|pair| pair[0] == pair[1]) || names.len() > 1 && names[0].is_none() {

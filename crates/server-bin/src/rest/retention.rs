@@ -11,12 +11,14 @@ use object::ObjectId;
 use serde::{Deserialize, Serialize};
 use store::RetainedChain;
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 use crate::audit::Event;
 use crate::clock;
 use crate::failure::Failure;
 use crate::keeper::Keeper;
-use crate::login::Login;
+use crate::login::{Login, Means};
+use crate::rest::account::confirm;
 use crate::rest::chains::{chain_id, own_chain};
 use crate::rest::parse::{Numeral, body};
 use crate::rest::problem::{Problem, ProblemBody};
@@ -108,6 +110,32 @@ struct RetentionBody {
     rules: Option<RulesBody>,
 }
 
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SetRetentionBody {
+    /// None: what holds for all.
+    rules: Option<RulesBody>,
+    /// The account's, again: asked of browsers, where a session alone is not enough.
+    #[schema(value_type = Option<String>)]
+    password: Option<Zeroizing<String>>,
+}
+
+/// Makes sure of who sets rules: by rules that keep less, everything older goes. Scripts and commands show what they know with
+/// every request.
+async fn confirm_person(
+    service: &Arc<Service>,
+    login: &Login,
+    password: Option<Zeroizing<String>>,
+) -> Result<(), Problem> {
+    match (login.means, password) {
+        (_, Some(password)) => confirm(service, login, password).await,
+        (Means::Session(_), None) => {
+            Err(problem::new(StatusCode::FORBIDDEN, "say the account's password again to set retention"))
+        }
+        (Means::Password | Means::Token(_), None) => Ok(()),
+    }
+}
+
 /// What would become of a chain's snapshots.
 #[derive(Debug, Serialize, ToSchema)]
 struct Simulation {
@@ -181,7 +209,7 @@ pub(crate) async fn look_at_default(State(service): State<Arc<Service>>) -> Resu
 #[utoipa::path(
     put,
     path = "/api/v1/retention",
-    request_body = RetentionBody,
+    request_body = SetRetentionBody,
     responses((status = 200, description = "The rules now", body = Retention), ProblemBody)
 )]
 pub(crate) async fn set_default(
@@ -190,7 +218,8 @@ pub(crate) async fn set_default(
     headers: HeaderMap,
     said: Body,
 ) -> Result<Response, Problem> {
-    let RetentionBody { rules } = body(&headers, said).await?;
+    let SetRetentionBody { rules, password } = body(&headers, said).await?;
+    confirm_person(&service, &login, password).await?;
     let set = on_pool(&service, "setting retention", move |service| {
         let policy = rules.map_or_else(Policy::default, Policy::from);
         keep(service, &login, None, Some(&policy))?;
@@ -226,7 +255,7 @@ fn show(service: &Service, login: &Login, id: &str) -> Result<Retention, Problem
     put,
     path = "/api/v1/chains/{id}/retention",
     params(("id" = Numeral, Path, description = "As the list has it")),
-    request_body = RetentionBody,
+    request_body = SetRetentionBody,
     responses((status = 200, description = "The rules now", body = Retention), ProblemBody)
 )]
 pub(crate) async fn set(
@@ -236,7 +265,8 @@ pub(crate) async fn set(
     headers: HeaderMap,
     said: Body,
 ) -> Result<Response, Problem> {
-    let RetentionBody { rules } = body(&headers, said).await?;
+    let SetRetentionBody { rules, password } = body(&headers, said).await?;
+    confirm_person(&service, &login, password).await?;
     let set = on_pool(&service, "setting retention", move |service| {
         let chain = retained(service, &login, &id)?;
         keep(service, &login, Some(&chain), rules.map(Policy::from).as_ref())?;

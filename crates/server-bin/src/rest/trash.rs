@@ -9,15 +9,16 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use proto::DriveTrash;
+use proto::{DrivePath, DriveTrash};
 use serde::{Deserialize, Serialize};
+use store::NodeId;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::login::Login;
 use crate::rest::entries::Page;
 use crate::rest::parse::{ChangeKey, Numeral, body, encoded, path, query};
 use crate::rest::problem::{Problem, ProblemBody};
-use crate::rest::{Changed, change, json, problem, with_drive};
+use crate::rest::{change_on, json, problem, with_drive};
 use crate::service::Service;
 
 const PAGE_LEN: u16 = 1000;
@@ -34,6 +35,8 @@ struct ListQuery {
 /// Something that was removed.
 #[derive(Debug, Serialize, ToSchema)]
 struct Trashed {
+    /// What brings exactly this back; stays the same while it is in the trash.
+    id: String,
     /// Where it was; each name percent-encoded.
     path: String,
     /// Bytes in a file; a folder has none.
@@ -44,7 +47,7 @@ struct Trashed {
     purge_ms: u64,
 }
 
-/// What was removed, newest first.
+/// What was removed, what was made last first.
 #[utoipa::path(
     get,
     path = "/api/v1/trash",
@@ -63,6 +66,7 @@ pub(crate) async fn list(
         let trashed = drive.view(service).trash(&asked, service.home.settings.trash_delay_ms());
         let trashed = trashed.map_err(|error| problem::of_drive("listing the trash", &error))?;
         let items = trashed.items.into_iter().map(|item| Trashed {
+            id: item.number.to_string(),
             path: encoded(item.path.as_bytes()),
             size: item.size,
             trashed_ms: item.trashed_ms,
@@ -76,10 +80,28 @@ pub(crate) async fn list(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TrashRestore {
-    path: String,
+    /// As the list has it.
+    id: Option<Numeral>,
+    /// In place of the id: what was removed from this path last.
+    path: Option<String>,
+    /// Where its name is taken by now, bring it back as `name (1).ext`, or the first number that is free. With an id only.
+    #[serde(default)]
+    keep_both: bool,
 }
 
-/// Brings back what was removed from a path last.
+/// What was brought back.
+#[derive(Debug, Serialize, ToSchema)]
+struct Restored {
+    /// The drive's version after it.
+    version: u64,
+    /// Whether this had been asked for, and done, before.
+    is_repeated: bool,
+    /// Where it is now; each name percent-encoded. None when it went elsewhere meanwhile.
+    path: Option<String>,
+}
+
+/// Brings something back from the trash, by its id or by its path, into the folder it was in. 409 when something else has its
+/// name now; 404 when it is not in the trash, or the folder it was in is.
 #[utoipa::path(
     post,
     path = "/api/v1/trash/restore",
@@ -91,7 +113,7 @@ struct TrashRestore {
         ),
     ),
     request_body = TrashRestore,
-    responses((status = 200, description = "Done", body = Changed), ProblemBody)
+    responses((status = 200, description = "Done", body = Restored), ProblemBody)
 )]
 pub(crate) async fn restore(
     State(service): State<Arc<Service>>,
@@ -99,7 +121,38 @@ pub(crate) async fn restore(
     headers: HeaderMap,
     said: Body,
 ) -> Result<Response, Problem> {
-    let TrashRestore { path: said } = body(&headers, said).await?;
-    let (path, key) = (path(&said)?, ChangeKey::of(&headers)?.key);
-    Ok(change(&service, &login, move |editor| editor.undelete(key, &path)).await)
+    let TrashRestore { id, path: said, keep_both } = body(&headers, said).await?;
+    let wanted = match (id, said) {
+        (Some(id), None) => Wanted::Node(NodeId(i64::try_from(id.get()).unwrap_or(i64::MAX)), keep_both),
+        (None, Some(said)) if !keep_both => Wanted::Last(path(&said)?),
+        _ => return Err(problem::new(StatusCode::BAD_REQUEST, "say either id, with or without keep_both, or path")),
+    };
+    let key = ChangeKey::of(&headers)?.key;
+    let restored = with_drive(&service, &login, move |service, drive| {
+        let committed = change_on(service, drive, |mut editor| match &wanted {
+            Wanted::Node(node, beside) => editor.bring_back(key, *node, *beside),
+            Wanted::Last(path) => editor.undelete(key, path),
+        })?;
+        let path = match wanted {
+            Wanted::Node(node, _) => {
+                let path = drive.view(service).path_of(node);
+                path.map_err(|error| problem::of_drive("looking for what was brought back", &error))?
+            }
+            Wanted::Last(path) => Some(path),
+        };
+        Ok(Restored {
+            version: committed.versions.last().copied().unwrap_or_default(),
+            is_repeated: committed.repeated,
+            path: path.map(|path| encoded(path.as_bytes())),
+        })
+    });
+    Ok(json(StatusCode::OK, &restored.await?))
+}
+
+/// What is to come back.
+enum Wanted {
+    /// Exactly this, and whether it may get another name.
+    Node(NodeId, bool),
+    /// What was removed from here last.
+    Last(DrivePath),
 }

@@ -597,6 +597,54 @@ async fn a_quota_is_refused_before_bytes_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_alone_sets_no_retention() {
+    let server = TestServer::start().await;
+    let browser = Browser::logged_in(&server, "admin").await;
+    let rules = json!({ "keep_last": 5 });
+    for said in [json!({ "rules": rules }), json!({ "rules": rules, "password": "another one" })] {
+        browser.ask("PUT", "/api/v1/retention", Some(&said)).await.expect(403);
+    }
+    assert_eq!(browser.get("/api/v1/retention").await.expect(200).json()["rules"]["keep_last"], 0, "nothing was set");
+    let said = json!({ "rules": rules, "password": PASSWORD });
+    let set = browser.ask("PUT", "/api/v1/retention", Some(&said)).await.expect(200).json();
+    assert_eq!(set["rules"]["keep_last"], 5);
+    // Who says the password with every request is not asked again.
+    let script = basic(&server, "admin", PASSWORD);
+    let headers = [("Content-Type", "application/json")];
+    let said = json!({ "rules": null }).to_string();
+    let set = script.ask("PUT", "/api/v1/retention", &headers, said.as_bytes()).await.expect(200).json();
+    assert_eq!(set["rules"]["keep_last"], 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_of_an_own_page_gets_an_archive_and_another_does_not() {
+    let server = TestServer::start().await;
+    let browser = Browser::logged_in(&server, "admin").await;
+    browser.post("/api/v1/folder", json!({ "path": "d" })).await.expect(200);
+    let ask = async |path: &str, more: &str| {
+        let body = "path=d";
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nCookie: {}\r\nContent-Length: {}\r\n{more}\r\n",
+            browser.address,
+            browser.cookie.as_deref().unwrap(),
+            body.len()
+        );
+        send(browser.address, &head, body.as_bytes()).await
+    };
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let packed = ask("/api/v1/zip", &format!("{form}Sec-Fetch-Site: same-origin\r\n")).await.expect(200);
+    assert!(packed.headers["content-disposition"].starts_with("attachment; filename=\"d.zip\""));
+    for elsewhere in ["Sec-Fetch-Site: cross-site\r\n", "Sec-Fetch-Site: same-site\r\n", "Origin: null\r\n", ""] {
+        ask("/api/v1/zip", &format!("{form}{elsewhere}")).await.expect(403);
+    }
+    // What changes something still wants the session's token.
+    ask("/api/v1/folder", &format!("{form}Sec-Fetch-Site: same-origin\r\n")).await.expect(403);
+    ask("/api/v1/zip", "Content-Type: application/json\r\nSec-Fetch-Site: same-origin\r\n").await.expect(415);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_is_told_page_by_page() {
     let server = TestServer::start().await;
     let admin = Browser::logged_in(&server, "admin").await;

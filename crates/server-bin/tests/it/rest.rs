@@ -285,6 +285,55 @@ async fn changes_may_have_conditions_and_happen_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_removed_from_one_path_each_comes_back_by_its_id() {
+    let server = TestServer::start().await;
+    let script = Script::new(&server, "admin", "admin").await;
+    for bytes in [b"older", b"newer"] {
+        script.put("d/a.txt", bytes).await.expect(201);
+        script.ask("DELETE", "/api/v1/files/d/a.txt", &[], b"").await.expect(200);
+    }
+    let trash = script.get("/api/v1/trash").await.expect(200).json();
+    let [newer, older] = [0, 1].map(|index| trash["items"][index]["id"].as_str().unwrap().to_owned());
+    let restore = "/api/v1/trash/restore";
+    for wrong in [
+        json!({}),
+        json!({ "id": older, "path": "d/a.txt" }),
+        json!({ "path": "d/a.txt", "keep_both": true }),
+        json!({ "id": "x" }),
+    ] {
+        script.post(restore, &wrong).await.expect(400);
+    }
+    let back = script.post(restore, &json!({ "id": older })).await.expect(200).json();
+    assert_eq!(back["path"], "d/a.txt");
+    assert_eq!(script.file("d/a.txt").await, b"older");
+    script.post(restore, &json!({ "id": newer })).await.expect(409);
+    script.post(restore, &json!({ "id": older })).await.expect(404);
+    let both = json!({ "id": newer, "keep_both": true }).to_string();
+    for is_repeated in [false, true] {
+        let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "both")];
+        let back = script.ask("POST", restore, &headers, both.as_bytes()).await.expect(200).json();
+        assert_eq!((&back["path"], &back["is_repeated"]), (&json!("d/a%20%281%29.txt"), &json!(is_repeated)));
+    }
+    assert_eq!(script.file("d/a%20%281%29.txt").await, b"newer");
+    assert_eq!(script.file("d/a.txt").await, b"older");
+    // A folder that comes back under another name still opens what is in it.
+    script.ask("DELETE", "/api/v1/files/d", &[], b"").await.expect(200);
+    script.put("d/new", b"new").await.expect(201);
+    let folder = script.get("/api/v1/trash").await.expect(200).json()["items"][0]["id"].clone();
+    let back = script.post(restore, &json!({ "id": folder, "keep_both": true })).await.expect(200).json();
+    assert_eq!(back["path"], "d%20%281%29");
+    assert_eq!(script.names("d%20%281%29").await, ["a (1).txt", "a.txt"]);
+    assert_eq!(script.file("d%20%281%29/a.txt").await, b"older");
+    // Another's is as good as none.
+    script.ask("DELETE", "/api/v1/files/d/new", &[], b"").await.expect(200);
+    let id = script.get("/api/v1/trash").await.expect(200).json()["items"][0]["id"].clone();
+    assert!(server.command(&["account", "add", "bob"]).await.status.success());
+    let bob = Script::new(&server, "bob", "admin").await;
+    bob.post(restore, &json!({ "id": id })).await.expect(404);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_is_settled_as_asked() {
     let server = TestServer::start().await;
     let script = Script::new(&server, "admin", "admin").await;

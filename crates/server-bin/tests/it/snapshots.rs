@@ -213,6 +213,17 @@ async fn snapshots_are_found_and_looked_into() {
     let whole = script.get(&at(&one, "archive", "")).await.expect(200);
     let archive = zip::ZipArchive::new(std::io::Cursor::new(whole.body)).unwrap();
     assert_eq!(archive.len(), 2500 + 4 + 1 + 2);
+    // Some of it, each under its own name.
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let address = format!("/api/v1/snapshots/{one}/archive");
+    let some = script.ask("POST", &address, &form, b"path=docs&path=many/file%25200019").await.expect(200);
+    assert!(some.headers["content-disposition"].starts_with("attachment; filename=\"snapshot.zip\""));
+    let archive = zip::ZipArchive::new(std::io::Cursor::new(some.body)).unwrap();
+    let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
+    assert_eq!(names, ["docs/", "docs/a b.txt", "docs/back%5Cslash", "docs/empty", "docs/large", "file 0019"]);
+    for (body, status) in [("path=", 400), ("path=docs&path=docs", 400), ("path=docs/none", 404), ("x=docs", 400)] {
+        script.ask("POST", &address, &form, body.as_bytes()).await.expect(status);
+    }
 
     // Names.
     let search = |id: &str, words: &str| format!("/api/v1/snapshots/{id}/search?q={words}&");

@@ -129,6 +129,18 @@ async fn many_files_come_as_one_archive() {
         ])
     );
     script.get("/api/v1/zip?path=").await.expect(200);
+    // More than an address holds is said as a form.
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let names: Vec<String> = (0..500).map(|number| format!("a name of some length {number}")).collect();
+    for name in &names {
+        script.post("/api/v1/folder", &json!({ "path": name.replace(' ', "%20") })).await.expect(200);
+    }
+    let pairs: Vec<String> = names.iter().map(|name| format!("path={}", name.replace(' ', "%2520"))).collect();
+    let got = script.ask("POST", "/api/v1/zip", &form, pairs.join("&").as_bytes()).await.expect(200);
+    let archive = zip::ZipArchive::new(std::io::Cursor::new(got.body)).unwrap();
+    assert_eq!(archive.len(), names.len());
+    script.ask("POST", "/api/v1/zip", &form, b"path=d&path=d").await.expect(400);
+    script.ask("POST", "/api/v1/zip", &form, b"").await.expect(400);
     script.get("/api/v1/zip").await.expect(400);
     script.get("/api/v1/zip?path=d&path=d").await.expect(400);
     script.get("/api/v1/zip?path=missing").await.expect(404);

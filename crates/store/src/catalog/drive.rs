@@ -118,6 +118,14 @@ pub enum DriveChange<'a> {
         /// From the root; not empty.
         path: &'a [NameKey],
     },
+    /// Brings exactly this file, or directory with all in it, back from the trash, into the directory it was in. What the
+    /// key of the commit remembers is the node, not the name.
+    BringBack {
+        /// Which, as [`drive_trash`](Store::drive_trash) said.
+        node: NodeId,
+        /// What it is called from now on; `None`: as it was.
+        name: Option<DriveName<'a>>,
+    },
     /// Remembers what a client wants to be remembered of a file or directory, in place of what was.
     SetProperties {
         /// From the root.
@@ -229,14 +237,22 @@ impl Store {
     /// [`StoreError::NotFound`] without the vault.
     pub fn drive_path(&self, vault: VaultId, node: NodeId) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
         let vault = self.vault_key(vault)?;
-        let sql = "WITH RECURSIVE way (parent, trashed_ms) AS (
-                       SELECT parent, trashed_ms FROM drive_node WHERE node = ?1 AND vault = ?2
-                       UNION ALL SELECT above.parent, above.trashed_ms
-                       FROM drive_node above JOIN way ON above.node = way.parent)
-                   SELECT count(*) > 0 AND count(trashed_ms) = 0 FROM way";
-        self.catalog().read(|catalog| match row(catalog, sql, (node.0, vault.0), |row| row.get(0))? {
-            Some(true) => sealed_path(catalog, node).map(Some),
-            _ => Ok(None),
+        self.catalog().read(|catalog| match is_out_of_trash(catalog, vault, node)? {
+            true => sealed_path(catalog, node).map(Some),
+            false => Ok(None),
+        })
+    }
+
+    /// The names on the way to something of a drive, in the trash or not, from the root; `None` when it is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without the vault.
+    pub fn drive_path_of_any(&self, vault: VaultId, node: NodeId) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
+        let vault = self.vault_key(vault)?;
+        let sql = "SELECT 1 FROM drive_node WHERE node = ?1 AND vault = ?2";
+        self.catalog().read(|catalog| match row(catalog, sql, (node.0, vault.0), |_| Ok(()))? {
+            Some(()) => sealed_path(catalog, node).map(Some),
+            None => Ok(None),
         })
     }
 
@@ -400,6 +416,16 @@ fn sealed_path(connection: &Connection, node: NodeId) -> Result<Vec<Vec<u8>>, St
     rows(connection, sql, [node.0], |row| row.get(0))
 }
 
+/// Whether this is there, and neither it nor a directory it is in lies in the trash.
+fn is_out_of_trash(connection: &Connection, vault: VaultKey, node: NodeId) -> Result<bool, StoreError> {
+    let sql = "WITH RECURSIVE way (parent, trashed_ms) AS (
+                   SELECT parent, trashed_ms FROM drive_node WHERE node = ?1 AND vault = ?2
+                   UNION ALL SELECT above.parent, above.trashed_ms
+                   FROM drive_node above JOIN way ON above.node = way.parent)
+               SELECT count(*) > 0 AND count(trashed_ms) = 0 FROM way";
+    Ok(row(connection, sql, (node.0, vault.0), |row| row.get(0))?.unwrap_or_default())
+}
+
 fn root(connection: &Connection, vault: VaultKey) -> Result<NodeId, StoreError> {
     let sql = "SELECT node FROM drive_node WHERE vault = ?1 AND parent IS NULL";
     let root = row(connection, sql, [vault.0], |row| row.get(0).map(NodeId))?;
@@ -533,6 +559,27 @@ pub(crate) fn apply(
             let version = next_version(tx, context.vault)?;
             let sql = "UPDATE drive_node SET trashed_ms = NULL, placed = ?2 WHERE node = ?1";
             tx.execute(sql, (node, signed(version)))?;
+            Ok(version)
+        }
+        DriveChange::BringBack { node, name } => {
+            let sql = "SELECT parent, name_key, sealed_name FROM drive_node
+                       WHERE node = ?1 AND vault = ?2 AND trashed_ms IS NOT NULL";
+            let found: Option<(i64, Vec<u8>, Vec<u8>)> =
+                row(tx, sql, (node.0, context.vault.0), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let (parent, key, sealed) = found.ok_or(StoreError::NotFound { what: "file in the trash" })?;
+            if !is_out_of_trash(tx, context.vault, NodeId(parent))? {
+                return Err(StoreError::NotFound { what: "directory it was in" });
+            }
+            let key = name.map_or(key, |name| name.key.as_bytes().to_vec());
+            let sealed = name.map_or(sealed, |name| name.sealed.to_vec());
+            let sql = "SELECT 1 FROM drive_node WHERE parent = ?1 AND name_key = ?2 AND trashed_ms IS NULL";
+            if row(tx, sql, (parent, &key), |_| Ok(()))?.is_some() {
+                return Err(StoreError::Conflict { what: "something else has this name now" });
+            }
+            let version = next_version(tx, context.vault)?;
+            let sql = "UPDATE drive_node SET trashed_ms = NULL, name_key = ?2, sealed_name = ?3, placed = ?4
+                       WHERE node = ?1";
+            tx.execute(sql, (node.0, key, sealed, signed(version)))?;
             Ok(version)
         }
         DriveChange::SetProperties { path, sealed } => {

@@ -262,6 +262,37 @@ fn what_is_removed_can_be_listed_and_brought_back() {
 }
 
 #[test]
+fn of_two_removed_from_one_path_each_comes_back_by_its_number() {
+    let mut drive = Drive::new();
+    drive.put_chunk("docs/a", "older");
+    drive.remove("docs/a", None).unwrap();
+    drive.put_chunk("docs/a", "newer");
+    drive.remove("docs/a", None).unwrap();
+    let trash = drive.store.drive_trash(VAULT, None, 10).unwrap();
+    let [newer, older] = [trash[0].node, trash[1].node];
+    let bring_back = |drive: &mut Drive, node, name: Option<&str>| {
+        drive.commit(DriveChange::BringBack { node, name: name.map(|name| names(name)[0]) })
+    };
+    bring_back(&mut drive, older, None).unwrap();
+    assert_eq!(drive.content("docs/a"), Some(id("older")));
+    assert_eq!(bring_back(&mut drive, newer, None).unwrap_err().kind(), ErrorKind::Conflict, "the name is taken");
+    assert_eq!(bring_back(&mut drive, older, None).unwrap_err().kind(), ErrorKind::NotFound, "not in the trash");
+    bring_back(&mut drive, newer, Some("a (1)")).unwrap();
+    assert_eq!(drive.content("docs/a (1)"), Some(id("newer")));
+    assert_eq!(drive.list("docs"), ["a", "a (1)"]);
+    assert!(drive.store.drive_trash(VAULT, None, 10).unwrap().is_empty());
+
+    // What was in a folder that is in the trash itself waits for it.
+    drive.remove("docs/a", None).unwrap();
+    drive.remove("docs", None).unwrap();
+    assert_eq!(bring_back(&mut drive, older, None).unwrap_err().kind(), ErrorKind::NotFound);
+    let docs = drive.store.drive_trash(VAULT, None, 10).unwrap().into_iter().find(|entry| entry.size.is_none());
+    bring_back(&mut drive, docs.unwrap().node, None).unwrap();
+    bring_back(&mut drive, older, None).unwrap();
+    assert_eq!(drive.list("docs"), ["a", "a (1)"]);
+}
+
+#[test]
 fn properties_stay_with_what_they_are_of() {
     let mut drive = Drive::new();
     drive.put_chunk("docs/a", "one");

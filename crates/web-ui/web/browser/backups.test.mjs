@@ -52,6 +52,14 @@ async function browse(page) {
   }
 }
 
+/** Rules are set by who knows the password, not by who finds the browser open. */
+async function sayPassword(page) {
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Your password').fill(server.passwords.admin);
+  await dialog.getByRole('button', { name: 'Set the rules' }).click();
+  await dialog.waitFor({ state: 'detached' });
+}
+
 async function saved(page, act) {
   const [download] = await Promise.all([page.waitForEvent('download'), act()]);
   return { name: download.suggestedFilename(), path: await download.path() };
@@ -74,6 +82,18 @@ test('a snapshot is looked into, and a file of it saved', async () => {
   const listed = execFileSync('python3', ['-m', 'zipfile', '-l', packed.path], { encoding: 'utf8' });
   for (const name of ['plans/garden.txt', 'plans/new.txt', 'unchanged/note.txt', 'large.bin']) assert.ok(listed.includes(name), listed);
   assert.ok(!listed.includes('gone.txt'));
+
+  // Some of it, each under its own name.
+  await page.getByRole('row', { name: /^Select plans / }).getByRole('checkbox').check();
+  await page.getByRole('row', { name: /^Select large\.bin / }).getByRole('checkbox').check();
+  await page.getByText('2 items selected').waitFor();
+  await picture(page, 'backups-selected');
+  const some = await saved(page, () => page.getByRole('button', { name: 'Download as ZIP', exact: true }).click());
+  assert.equal(some.name, 'snapshot.zip');
+  const few = execFileSync('python3', ['-m', 'zipfile', '-l', some.path], { encoding: 'utf8' });
+  for (const name of ['plans/garden.txt', 'plans/new.txt', 'large.bin']) assert.ok(few.includes(name), few);
+  assert.ok(!few.includes('note.txt'), few);
+  await page.getByRole('button', { name: 'Select nothing' }).click();
 
   // Another version of a file, from the snapshot that has it.
   await page.getByRole('button', { name: 'plans', exact: true }).click();
@@ -156,12 +176,14 @@ test('rules are tried before they hold', async () => {
   await page.getByText('no rule keeps it').waitFor();
   assert.match(server.admin('retention', 'show', 'laptop/home'), /\(default\)/, 'nothing is set yet');
   await page.getByRole('button', { name: 'Save' }).click();
+  await sayPassword(page);
   await page.getByText('Rules of its own').waitFor();
   assert.match(server.admin('retention', 'show', 'laptop/home'), /keep last 1/);
   await page.getByLabel('Newest snapshots').fill('many');
   await page.getByText('A whole number, or nothing').waitFor();
   await page.getByRole('button', { name: 'Save', disabled: true }).waitFor();
   await page.getByRole('button', { name: 'Use the rules for all chains' }).click();
+  await sayPassword(page);
   await page.getByText('The rules for all chains').waitFor();
   await close();
 });
@@ -177,6 +199,15 @@ test('rules for all chains are tried out before they hold, and noted', async () 
   await page.getByLabel('Nothing younger than days').fill('14');
   await page.getByText('2 snapshots would stay, 0 snapshots would go').waitFor();
   await page.getByRole('button', { name: 'Save' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Your password').fill('not this one');
+  await dialog.getByRole('button', { name: 'Set the rules' }).click();
+  await dialog.getByText("the account's password is another").waitFor();
+  await picture(page, 'retention-password');
+  await assertAccessible(page);
+  // The browser complains of what was refused, as it was to be.
+  assert.equal(complaints.splice(0).length, 1);
+  await sayPassword(page);
   await page.getByText('The rules are set').waitFor();
   await page.goto('/settings/audit');
   await page.getByText('keep last 1, nothing younger than 14d goes').first().waitFor();

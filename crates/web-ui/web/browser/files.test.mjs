@@ -32,7 +32,7 @@ async function upload(page, files) {
   await page.getByText('Everything is uploaded').waitFor();
 }
 
-const row = (page, name) => page.getByRole('row', { name: new RegExp(`^Select ${name.replaceAll('.', '\\.')} `) });
+const row = (page, name) => page.getByRole('row', { name: new RegExp(`^Select ${name.replaceAll(/[.()]/g, '\\$&')} `) });
 
 /** Shows the details of a file that a click would open. */
 async function showDetails(page, name) {
@@ -201,6 +201,184 @@ test('what is removed can be undone at once, and brought back from the trash lat
   await page.getByText('päpers/renamed.txt is back').waitFor();
   await page.goto('/files/p%C3%A4pers');
   await row(page, 'renamed.txt').waitFor();
+  await close();
+});
+
+test('of two removed from one place, the older comes back, and the other beside it', async () => {
+  const { page, complaints, close } = await open('/files');
+  for (const text of ['older', 'newer']) {
+    await upload(page, [{ name: 'twice.txt', mimeType: 'text/plain', buffer: Buffer.from(text) }]);
+    await row(page, 'twice.txt').getByRole('button', { name: 'Actions for twice.txt' }).click();
+    await page.getByRole('menuitem', { name: /Move to the trash/ }).click();
+    await row(page, 'twice.txt').waitFor({ state: 'detached' });
+  }
+  await page.goto('/trash');
+  const item = page.getByRole('listitem').filter({ hasText: 'twice.txt' });
+  await item.nth(1).waitFor();
+  await item.nth(1).getByRole('button', { name: 'Bring back' }).click();
+  await page.getByText('twice.txt is back').waitFor();
+  const older = await page.request.get('/api/v1/files/twice.txt');
+  assert.equal(await older.text(), 'older');
+  await item.nth(1).waitFor({ state: 'detached' });
+  await item.getByRole('button', { name: 'Bring back' }).click();
+  await item.getByText('Something else has its name now.').waitFor();
+  await picture(page, 'trash-taken');
+  await assertAccessible(page);
+  await item.getByRole('button', { name: 'Bring back beside it' }).click();
+  await page.getByText('twice (1).txt is back').waitFor();
+  const newer = await page.request.get('/api/v1/files/twice%20(1).txt');
+  assert.equal(await newer.text(), 'newer');
+  // The browser complains of what was refused, as it was to be.
+  assert.equal(complaints.splice(0).length, 1);
+  await close();
+});
+
+test('several come back from the trash at once, folders before what was in them', async () => {
+  const { page, close } = await open('/files');
+  const folder = join(server.folder, 'several');
+  mkdirSync(folder);
+  for (const name of ['a.txt', 'b.txt']) writeFileSync(join(folder, name), name);
+  await page.locator('input[webkitdirectory]').setInputFiles(folder);
+  await page.getByText('Everything is uploaded').waitFor();
+  await page.goto('/files/several');
+  const remove = async (name) => {
+    await row(page, name).getByRole('button', { name: `Actions for ${name}` }).click();
+    await page.getByRole('menuitem', { name: /Move to the trash/ }).click();
+    await row(page, name).waitFor({ state: 'detached' });
+  };
+  await remove('a.txt');
+  await page.goto('/files');
+  await remove('several');
+  await page.goto('/trash');
+  await page.getByRole('checkbox', { name: 'Select several/a.txt' }).check();
+  await page.getByRole('checkbox', { name: 'Select several', exact: true }).check();
+  await page.getByText('2 items selected').waitFor();
+  await picture(page, 'trash-selected');
+  await page.getByRole('button', { name: 'Bring back the selected' }).click();
+  await page.getByText('2 items are back').waitFor();
+  await page.goto('/files/several');
+  await row(page, 'a.txt').waitFor();
+  await row(page, 'b.txt').waitFor();
+  await close();
+});
+
+test('who may only read sees nothing that would be refused', async () => {
+  server.admin('account', 'add', 'grace');
+  const token = server.admin('token', 'add', 'fill', '--account', 'grace', '--scope', 'admin');
+  const headers = { Authorization: `Bearer ${token}` };
+  const { context } = await open(undefined);
+  for (const path of ['kept.txt', 'removed.txt']) await context.request.put(`/api/v1/files/${path}`, { data: path, headers });
+  await context.request.delete('/api/v1/files/removed.txt', { headers });
+  await context.close();
+  server.admin('account', 'role', 'grace', 'read-only');
+  const theirs = await logIn(server, browser, 'grace');
+  const { page, close } = await open('/files', { storageState: theirs });
+  await row(page, 'kept.txt').waitFor();
+  const names = async (scope) => (await scope.evaluateAll((found) => found.map((one) => one.getAttribute('aria-label') || one.textContent.trim()))).sort();
+  const controls = () => names(page.getByRole('main').getByRole('button'));
+  assert.deepEqual(await controls(), ['Actions for kept.txt', 'Changed', 'Copy', 'Name', 'Size', 'kept.txt']);
+  await row(page, 'kept.txt').getByRole('button', { name: 'Actions for kept.txt' }).click();
+  await page.getByRole('menuitem', { name: 'Details' }).waitFor();
+  assert.deepEqual(await names(page.getByRole('menuitem')), ['Details', 'Download']);
+  await page.keyboard.press('Escape');
+  await row(page, 'kept.txt').getByRole('checkbox').check();
+  await page.getByText('1 item selected').waitFor();
+  await picture(page, 'files-read-only');
+  for (const name of ['Move', 'Copy to…', 'Move to the trash', 'New folder', 'Upload']) {
+    assert.equal(await page.getByRole('button', { name, exact: true }).count(), 0, name);
+  }
+  await page.getByRole('grid').focus();
+  await page.keyboard.press('Delete');
+  await page.keyboard.press('F2');
+  const transfer = await page.evaluateHandle(() => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File(['x'], 'x.txt'));
+    return transfer;
+  });
+  await page.dispatchEvent('.whole', 'drop', { dataTransfer: transfer });
+  await page.getByText('This account may only read: nothing can be uploaded').first().waitFor();
+  assert.equal(await page.getByRole('dialog').count(), 0);
+  await page.goto('/trash');
+  await page.getByText('removed.txt').waitFor();
+  assert.equal(await page.getByRole('button', { name: /Bring back/ }).count(), 0);
+  assert.equal(await page.getByRole('checkbox').count(), 0);
+  await picture(page, 'trash-read-only');
+  await close();
+});
+
+test('what becomes of a file that is there is chosen, and remembered', async () => {
+  const { page, close } = await open('/files');
+  const send = (text) => upload(page, [{ name: 'both.txt', mimeType: 'text/plain', buffer: Buffer.from(text) }]);
+  await send('one');
+  await page.getByRole('button', { name: 'What to upload' }).click();
+  await page.getByRole('menuitemradio', { name: 'An existing file gets a new version', checked: true }).waitFor();
+  await picture(page, 'uploads-conflict');
+  await page.getByRole('menuitemradio', { name: 'An existing file stays, keep both' }).click();
+  await page.reload();
+  await row(page, 'both.txt').waitFor();
+  await send('two');
+  await row(page, 'both (1).txt').waitFor();
+  assert.equal(await (await page.request.get('/api/v1/files/both.txt')).text(), 'one');
+  assert.equal(await (await page.request.get('/api/v1/files/both%20(1).txt')).text(), 'two');
+  await page.getByRole('button', { name: 'What to upload' }).click();
+  await page.getByRole('menuitemradio', { name: 'An existing file stays, keep both', checked: true }).waitFor();
+  await close();
+});
+
+test('files are copied to another folder, and pasted', async () => {
+  const { page, close } = await open('/files');
+  await row(page, 'small.txt').or(row(page, 'both.txt')).first().waitFor();
+  await row(page, 'both.txt').getByRole('button', { name: 'Actions for both.txt' }).click();
+  await page.getByRole('menuitem', { name: 'Copy to…' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'holiday' }).click();
+  await picture(page, 'files-copy');
+  await page.getByRole('dialog').getByRole('button', { name: 'Copy here' }).click();
+  await page.getByText('1 item copied').waitFor();
+  await row(page, 'both.txt').waitFor();
+  assert.equal(await (await page.request.get('/api/v1/files/holiday/both.txt')).text(), 'one');
+  await page.evaluate(() => {
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File(['pasted'], 'pasted.txt'));
+    document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+  });
+  await row(page, 'pasted.txt').waitFor();
+  await close();
+});
+
+test('links to a file stand in its details, and end there', async () => {
+  const { page, close } = await open('/files');
+  await row(page, 'both.txt').getByRole('button', { name: 'Actions for both.txt' }).click();
+  await page.getByRole('menuitem', { name: 'Share' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Make a link' }).click();
+  await page.getByText('Copy the link now').waitFor();
+  await page.keyboard.press('Escape');
+  await showDetails(page, 'both.txt');
+  const details = page.getByRole('complementary', { name: 'Details' });
+  await details.getByText('Links to this').waitFor();
+  await picture(page, 'files-details-links');
+  await details.getByRole('button', { name: /Revoke the link/ }).click();
+  await details.getByText('Links to this').waitFor({ state: 'detached' });
+  await close();
+});
+
+test('a selection that no address holds comes as one archive', async () => {
+  const { page, close } = await open('/files');
+  const folder = join(server.folder, 'many');
+  mkdirSync(folder);
+  const name = (number) => `a file with a name of some length, of which there are many ${number}.txt`;
+  for (let number = 0; number < 120; number += 1) writeFileSync(join(folder, name(number)), '');
+  await page.locator('input[webkitdirectory]').setInputFiles(folder);
+  await page.getByText('Everything is uploaded').waitFor();
+  await page.goto('/files/many');
+  await page.getByRole('checkbox', { name: 'Select all' }).check();
+  await page.getByText('120 items selected').waitFor();
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('button', { name: 'Download as ZIP' }).click(),
+  ]);
+  assert.equal(download.suggestedFilename(), 'files.zip');
+  const archive = readFileSync(await download.path());
+  for (const number of [0, 119]) assert.ok(archive.includes(name(number)));
   await close();
 });
 

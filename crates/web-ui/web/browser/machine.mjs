@@ -46,6 +46,8 @@ export async function startServer() {
     url,
     folder,
     pid: child.pid,
+    /** Of accounts that logged in. */
+    passwords: {},
     /** An administrator's command, and what it printed. */
     admin,
     /** A device: its `backup-client` runs a command to its end. */
@@ -101,11 +103,13 @@ export async function startBrowser() {
   return chromium.launch({ executablePath, args });
 }
 
-/** What a browser keeps after a login with a new password: give it to contexts as `storageState`. */
-export async function logIn(server, browser) {
-  const password = server.admin('account', 'password', 'admin');
+/** What a browser keeps after a login with a new password, which the server remembers for tests that are asked for it again:
+ * give it to contexts as `storageState`. */
+export async function logIn(server, browser, account = 'admin') {
+  const password = server.admin('account', 'password', account);
+  server.passwords[account] = password;
   const context = await browser.newContext({ ignoreHTTPSErrors: true, baseURL: server.url });
-  const answer = await context.request.post('/api/v1/session', { data: { account: 'admin', password } });
+  const answer = await context.request.post('/api/v1/session', { data: { account, password } });
   if (!answer.ok()) throw new Error(`the login was refused: ${await answer.text()}`);
   const state = await context.storageState();
   await context.close();

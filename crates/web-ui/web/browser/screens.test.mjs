@@ -99,3 +99,20 @@ test('the keyboard reaches every page and closes what it opened', async () => {
   await page.getByRole('heading', { name: 'Back up a computer' }).waitFor();
   await close();
 });
+
+test('the first page makes a string that connects a computer, and not for who may only read', async () => {
+  const { page, close } = await open({}, '/');
+  await page.getByLabel('Name of the device').fill('desk');
+  await page.getByRole('button', { name: 'Make a string' }).click();
+  const command = page.getByText(/^backup-client connect \S{40,}$/);
+  await command.waitFor();
+  await picture(page, 'start-made');
+  await assertAccessible(page);
+  const [, , enrolment] = (await command.textContent()).split(' ');
+  await server.device('desk').run('connect', enrolment);
+  await close();
+  const theirs = await open({ storageState: await logIn(server, browser, 'grace') }, '/');
+  await theirs.page.getByRole('heading', { name: 'Back up a computer' }).waitFor();
+  assert.equal(await theirs.page.getByRole('button', { name: 'Make a string' }).count(), 0);
+  await theirs.close();
+});

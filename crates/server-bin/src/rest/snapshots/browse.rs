@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
@@ -233,6 +234,48 @@ pub(crate) async fn pack(
     });
     let made = made.await?;
     Ok(archive::answer(service, made, &name))
+}
+
+/// Files and folders of a snapshot as a ZIP archive, each under its own name. Made by a form of a page, it comes as a
+/// download.
+#[utoipa::path(
+    post,
+    path = "/api/v1/snapshots/{id}/archive",
+    params(("id" = String, Path, description = "All 64 digits")),
+    request_body(content = archive::Paths, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "The archive", content_type = "application/zip"), ProblemBody)
+)]
+pub(crate) async fn pack_these(
+    State(service): State<Arc<Service>>,
+    Extension(login): Extension<Arc<Login>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    said: Body,
+) -> Result<Response, Problem> {
+    let said = archive::paths_in(&archive::form(&headers, said).await?)?;
+    let paths = said.iter().map(|said| tree_path(said)).collect::<Result<Vec<_>, _>>()?;
+    let mut names: Vec<_> = paths.iter().map(TreePath::name).collect();
+    names.sort_unstable();
+    if names.windows(2).any(|pair| pair[0] == pair[1]) || names[0].is_none() {
+        let detail = "each has a name, and no two the same: that would be one file in the archive";
+        return Err(problem::new(StatusCode::BAD_REQUEST, detail));
+    }
+    let watched = Arc::clone(&service);
+    let made = on_pool(&service, "making an archive", move |service| {
+        let own = Own::find(service, &login, &id)?;
+        let (mut browser, root) = own.browse(service)?;
+        let mut entries = Vec::with_capacity(paths.len());
+        for path in &paths {
+            match browser.find(root, path).map_err(|error| refused("looking for a file", &error))? {
+                Node::Entry(entry) => entries.push(entry),
+                Node::Root(_) => {}
+            }
+        }
+        let outgoing = Outgoing::new(&watched, &own.vault, "snapshot.zip".to_owned(), None);
+        Ok((Archive::of_entries(&service.home.store, &own.vault, entries), outgoing))
+    });
+    let made = made.await?;
+    Ok(archive::answer(service, made, b"snapshot"))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -191,9 +191,10 @@ export const api = {
     }
   },
   defaultRetention: () => ask('get', '/api/v1/retention'),
-  setDefaultRetention: (rules: Rules | null) => ask('put', '/api/v1/retention', { body: { rules } }),
+  setDefaultRetention: (rules: Rules | null, password: string) => ask('put', '/api/v1/retention', { body: { rules, password } }),
   retention: (id: string) => ask('get', '/api/v1/chains/{id}/retention', { path: { id } }),
-  setRetention: (id: string, rules: Rules | null) => ask('put', '/api/v1/chains/{id}/retention', { path: { id }, body: { rules } }),
+  setRetention: (id: string, rules: Rules | null, password: string) =>
+    ask('put', '/api/v1/chains/{id}/retention', { path: { id }, body: { rules, password } }),
   simulateRetention: (id: string, rules: Rules | null) =>
     ask('post', '/api/v1/chains/{id}/retention/simulate', { path: { id }, body: { rules } }),
   confirmChange: (id: string, snapshot: string) =>
@@ -222,10 +223,13 @@ export const api = {
   },
   makeFolder: (path: string) => ask('post', '/api/v1/folder', { body: { path }, headers: key() }),
   move: (from: string, to: string) => ask('post', '/api/v1/move', { body: { from, to }, headers: key() }),
+  copy: (from: string, to: string) => ask('post', '/api/v1/copy', { body: { from, to }, headers: key() }),
   remove: (path: string) => ask('delete', '/api/v1/files/{path}', { path: { path }, headers: key() }),
   trash: (signal: AbortSignal, onItems: (items: readonly Trashed[]) => void) =>
     pages((page) => ask('get', '/api/v1/trash', { query: page, signal }), TRASH_PAGE_LEN, signal, onItems),
-  restore: (path: string) => ask('post', '/api/v1/trash/restore', { body: { path }, headers: key() }),
+  /** Brings back exactly one thing of the trash, or what was removed from a path last. */
+  restore: (body: { id: string; keep_both?: boolean } | { path: string }) =>
+    ask('post', '/api/v1/trash/restore', { body, headers: key() }),
   known: async (files: Schemas['AskedFile'][], signal: AbortSignal) =>
     (await ask('post', '/api/v1/known', { body: { files }, signal })).states,
   unfinished: async () => (await ask('get', '/api/v1/uploads')).items,

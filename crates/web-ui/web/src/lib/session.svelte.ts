@@ -11,6 +11,8 @@ class Session {
   /** `undefined` until the server has said. */
   me = $state.raw<Me | null>();
   trouble = $state.raw<Trouble>();
+  /** Whether the account may change anything; those that may only read see no button that would be refused. */
+  readonly mayChange = $derived(this.me?.role !== 'read-only');
   /** Whether there was a login, and it is over. */
   isOver = $state(false);
 

@@ -50,10 +50,11 @@ export const words = {
   start: {
     title: 'Back up a computer',
     text: 'This server keeps backups. It sends and stores only what changed, and everything it stores is encrypted.',
+    orHere: 'Or on the machine this server runs on:',
     steps: [
       {
-        title: 'Let the server print an enrolment string',
-        text: 'On the machine this server runs on. The string is good for 15 minutes, for one computer.',
+        title: 'Make an enrolment string',
+        text: 'It is good for 15 minutes, for one computer.',
       },
       { title: 'Connect the computer with that string', text: 'On the computer to back up.' },
       { title: 'Back something up, and try a restore', text: 'The second backup sends only what changed.' },
@@ -151,7 +152,11 @@ export const words = {
     from: (folder: string) => (folder === '' ? 'from the drive' : `from ${folder}`),
     removed: (when: string) => `removed ${when}`,
     goes: (when: string) => `goes for good on ${when}`,
-    more: (items: string) => `${items} more; the program lists them all.`,
+    areBack: (items: string) => `${items} are back`,
+    restoreSelected: 'Bring back the selected',
+    taken: 'Something else has its name now.',
+    keepBoth: 'Bring back beside it',
+    more: (items: string) => `Show more: ${items} left`,
   },
 
   backups: {
@@ -272,6 +277,7 @@ export const words = {
     noRule: 'no rule keeps it',
     save: 'Save',
     inherit: 'Use the rules for all chains',
+    setRules: 'Set the rules',
     saved: 'The rules are set',
     onlyAdmins: 'Administrators set rules; you can try them out here.',
     rules: 'Rules',
@@ -307,12 +313,22 @@ export const words = {
     uploadFiles: 'Upload files',
     uploadFolder: 'Upload a folder',
     dropHere: 'Drop to upload here',
+    mayOnlyRead: 'This account may only read: nothing can be uploaded',
+    conflicts: {
+      'new-version': 'An existing file gets a new version',
+      'keep-both': 'An existing file stays, keep both',
+      replace: 'An existing file goes to the trash',
+    },
     download: 'Download',
     downloadZip: 'Download as ZIP',
-    tooManyForZip: 'These are too many for one archive: choose the folder they are in',
+    tooManyForZip: 'These are too many for one archive over a connection without TLS: choose the folder they are in',
     details: 'Details',
     rename: 'Rename',
     renameOf: (name: string) => `Rename ${name}`,
+    copy: 'Copy to…',
+    copyAct: 'Copy here',
+    copyOf: (items: string) => `Copy ${items}`,
+    copied: (items: string) => `${items} copied`,
     move: 'Move',
     moveOf: (items: string) => `Move ${items}`,
     moved: (items: string) => `${items} moved`,
@@ -324,6 +340,7 @@ export const words = {
     cannotList: 'This folder cannot be listed',
     empty: 'Nothing in here yet',
     emptyText: 'Drop files or folders here, or choose them. Of a file that changed, only the change is stored.',
+    emptyReadOnly: 'This account may only read.',
     received: 'Received',
     versions: 'Versions',
     newest: 'newest',
@@ -393,6 +410,7 @@ export const words = {
     link: 'Link',
     qr: 'QR code of the link',
     present: 'Links that there are',
+    ofThis: 'Links to this',
     revoke: 'Revoke',
     revokeOf: (name: string, when: string) => `Revoke the link to ${name} of ${when}`,
     revoked: 'The link is revoked',
@@ -468,6 +486,7 @@ export const words = {
   confirm: {
     password: 'Your password',
     hint: 'Asked again because this opens the account',
+    retention: 'Asked again because older snapshots go by these rules',
   },
 
   scopes: {

@@ -4,9 +4,19 @@
 import { api, type OnConflict, type Unfinished } from '../../lib/api';
 import { Queue, type Upload } from '../../lib/queue.svelte';
 import { transfers } from '../../lib/transfer';
+import { words } from '../../lib/words';
+
+const CONFLICTS: readonly string[] = Object.keys(words.files.conflicts);
+const REMEMBERED = 'upload-conflict';
+
+function remembered(): OnConflict {
+  const said = globalThis.localStorage?.getItem(REMEMBERED) ?? '';
+  return CONFLICTS.includes(said) ? (said as OnConflict) : 'new-version';
+}
 
 class Uploading {
-  onConflict = $state<OnConflict>('new-version');
+  /** What becomes of a file that has the name already; this browser remembers it. */
+  onConflict = $state<OnConflict>(remembered());
   /** Counts what was stored, so that lists know when to ask again. */
   stored = $state(0);
   /** Files that are on the server in part, as it said last. */
@@ -27,6 +37,11 @@ class Uploading {
     const isHere = new Set(this.queue.list.map(({ path }) => path));
     return this.#known.filter(({ path }) => path !== null && !isHere.has(path));
   });
+
+  setConflict(wanted: OnConflict): void {
+    this.onConflict = wanted;
+    localStorage.setItem(REMEMBERED, wanted);
+  }
 
   /** Asks the server what is there in part. */
   async look(): Promise<void> {
