@@ -220,6 +220,12 @@ export const api = {
     if (!response.ok) throw troubleIn(response.status, await response.text());
     return new TextDecoder().decode(await response.arrayBuffer());
   },
+  /** All bytes at an address. */
+  bytes: async (href: string, signal: AbortSignal) => {
+    const response = await fetch(href, { signal });
+    if (!response.ok) throw troubleIn(response.status, await response.text());
+    return response.arrayBuffer();
+  },
   makeFolder: (path: string) => ask('post', '/api/v1/folder', { body: { path }, headers: key() }),
   move: (from: string, to: string) => ask('post', '/api/v1/move', { body: { from, to }, headers: key() }),
   remove: (path: string) => ask('delete', '/api/v1/files/{path}', { path: { path }, headers: key() }),
