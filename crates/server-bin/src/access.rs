@@ -410,6 +410,7 @@ mod tests {
         SnapshotHold DELETE            . .   x x .   . . . x   . . . x   . . . .
         SnapshotEntries GET            . .   x x x   . x x x   . x x x   . x x x
         SnapshotContent GET            . .   x x x   . x x x   . x x x   . x x x
+        SnapshotThumbnail GET          . .   x x x   . x x x   . x x x   . x x x
         SnapshotArchive GET            . .   x x x   . x x x   . x x x   . x x x
         SnapshotSearch GET             . .   x x x   . x x x   . x x x   . x x x
         SnapshotsSearch GET            . .   x x x   . x x x   . x x x   . x x x

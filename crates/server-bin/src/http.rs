@@ -207,6 +207,8 @@ pub(crate) enum Route {
     SnapshotEntries,
     /// A file of a snapshot.
     SnapshotContent,
+    /// A small picture of a file of a snapshot.
+    SnapshotThumbnail,
     /// A folder of a snapshot as one archive.
     SnapshotArchive,
     /// Names in a snapshot.
@@ -223,7 +225,7 @@ pub(crate) enum Route {
 
 impl Route {
     /// All routes.
-    pub(crate) const ALL: [Self; 72] = [
+    pub(crate) const ALL: [Self; 73] = [
         Self::Page,
         Self::Screen,
         Self::Alive,
@@ -290,6 +292,7 @@ impl Route {
         Self::SnapshotHold,
         Self::SnapshotEntries,
         Self::SnapshotContent,
+        Self::SnapshotThumbnail,
         Self::SnapshotArchive,
         Self::SnapshotSearch,
         Self::SnapshotsSearch,
@@ -367,6 +370,7 @@ impl Route {
             Self::SnapshotHold => "/api/v1/snapshots/{id}/hold",
             Self::SnapshotEntries => "/api/v1/snapshots/{id}/entries",
             Self::SnapshotContent => "/api/v1/snapshots/{id}/content",
+            Self::SnapshotThumbnail => "/api/v1/snapshots/{id}/thumbnail",
             Self::SnapshotArchive => "/api/v1/snapshots/{id}/archive",
             Self::SnapshotSearch => "/api/v1/snapshots/{id}/search",
             Self::SnapshotsSearch => "/api/v1/search/snapshots",
@@ -446,6 +450,7 @@ impl Route {
             | Self::Snapshot
             | Self::SnapshotEntries
             | Self::SnapshotContent
+            | Self::SnapshotThumbnail
             | Self::SnapshotArchive
             | Self::SnapshotSearch
             | Self::SnapshotsSearch
@@ -537,6 +542,7 @@ impl Route {
             Self::SnapshotHold => put(snapshots::keep::hold).delete(snapshots::keep::unhold),
             Self::SnapshotEntries => get(snapshots::browse::entries),
             Self::SnapshotContent => get(snapshots::browse::download),
+            Self::SnapshotThumbnail => get(thumbnails::show_of_snapshot),
             Self::SnapshotArchive => get(snapshots::browse::pack),
             Self::SnapshotSearch => get(snapshots::browse::search),
             Self::SnapshotsSearch => get(snapshots::find::find),

@@ -73,6 +73,9 @@ test('pictures, texts and PDFs of a snapshot are looked at', async () => {
   const { page, close } = await open('/backups');
   await browse(page);
   await page.getByRole('button', { name: 'look', exact: true }).click();
+  // Small in the list, as on the drive.
+  await page.waitForFunction(() => document.querySelector('[role=grid] img')?.naturalWidth === 2);
+  await picture(page, 'snapshot-pictures');
   await page.getByRole('button', { name: 'Actions for a.png' }).click();
   await page.getByRole('menuitem', { name: 'Look at it' }).click();
   const dialog = page.getByRole('dialog');
