@@ -8,7 +8,7 @@ use std::process::Command;
 use std::{env, fs, io};
 
 /// What the build reads in `web/`. Named one by one: a `node_modules` made by hand beside them must not count.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     ".npmrc",
     "index.html",
     "openapi.json",
@@ -20,6 +20,7 @@ const SOURCES: [&str; 11] = [
     "svelte.config.js",
     "tsconfig.json",
     "vite.config.ts",
+    "vite.frame.config.ts",
 ];
 /// What decides what npm installs: the lock alone would not show an edited package.json.
 const INSTALL_INPUTS: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];

@@ -411,6 +411,7 @@ mod tests {
         SnapshotHold DELETE            . .   x x .   . . . x   . . . x   . . . .
         SnapshotEntries GET            . .   x x x   . x x x   . x x x   . x x x
         SnapshotContent GET            . .   x x x   . x x x   . x x x   . x x x
+        SnapshotThumbnail GET          . .   x x x   . x x x   . x x x   . x x x
         SnapshotArchive GET            . .   x x x   . x x x   . x x x   . x x x
         SnapshotArchive POST           . .   x x x   . x x x   . x x x   . x x x
         SnapshotSearch GET             . .   x x x   . x x x   . x x x   . x x x

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, get, head, patch, post, put};
 use axum::{Extension, body::Body};
 use serde_json::json;
+use web_ui::Part;
 
 use crate::access::{self, Action, Who};
 use crate::catalog_backup;
@@ -35,6 +36,8 @@ const FOR_ANY_HOST: [&str; 3] = ["/api/v1/connect", "/healthz", "/readyz"];
 const UNKNOWN_HOST: &str = "this server is not known by the name in the address: ask for it by its IP address, or add the name \
                             to its setting `hosts`";
 
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 /// How a request came.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Transport {
@@ -49,18 +52,25 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 8] = [
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self'; \
-             connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
-             require-trusted-types-for 'script'",
+             connect-src 'self'; frame-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; \
+             frame-ancestors 'none'; require-trusted-types-for 'script'",
         ),
     ),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
-    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
     (HeaderName::from_static("permissions-policy"), HeaderValue::from_static("interest-cohort=()")),
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
+
+/// Of the page in which a PDF is drawn, which only the application's pages may frame. Whatever a PDF makes of its script is of
+/// no origin, also in a window of its own, and can ask nobody for anything; decoders of pictures are WebAssembly.
+const FRAME_POLICY: HeaderValue = HeaderValue::from_static(
+    "sandbox allow-scripts; default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; form-action 'none'; base-uri 'none'; \
+     frame-ancestors 'self'; require-trusted-types-for 'script'; trusted-types 'none'",
+);
 
 /// Everything that is served. There is no other way to serve something: each has its place in the table of who may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +207,8 @@ pub(crate) enum Route {
     SnapshotEntries,
     /// A file of a snapshot.
     SnapshotContent,
+    /// A small picture of a file of a snapshot.
+    SnapshotThumbnail,
     /// A folder of a snapshot as one archive.
     SnapshotArchive,
     /// Names in a snapshot.
@@ -213,7 +225,7 @@ pub(crate) enum Route {
 
 impl Route {
     /// All routes.
-    pub(crate) const ALL: [Self; 72] = [
+    pub(crate) const ALL: [Self; 73] = [
         Self::Page,
         Self::Screen,
         Self::Alive,
@@ -280,6 +292,7 @@ impl Route {
         Self::SnapshotHold,
         Self::SnapshotEntries,
         Self::SnapshotContent,
+        Self::SnapshotThumbnail,
         Self::SnapshotArchive,
         Self::SnapshotSearch,
         Self::SnapshotsSearch,
@@ -357,6 +370,7 @@ impl Route {
             Self::SnapshotHold => "/api/v1/snapshots/{id}/hold",
             Self::SnapshotEntries => "/api/v1/snapshots/{id}/entries",
             Self::SnapshotContent => "/api/v1/snapshots/{id}/content",
+            Self::SnapshotThumbnail => "/api/v1/snapshots/{id}/thumbnail",
             Self::SnapshotArchive => "/api/v1/snapshots/{id}/archive",
             Self::SnapshotSearch => "/api/v1/snapshots/{id}/search",
             Self::SnapshotsSearch => "/api/v1/search/snapshots",
@@ -438,6 +452,7 @@ impl Route {
             | Self::Snapshot
             | Self::SnapshotEntries
             | Self::SnapshotContent
+            | Self::SnapshotThumbnail
             | Self::SnapshotSearch
             | Self::SnapshotsSearch
             | Self::SnapshotDiff => is_get.then_some(Action::Read),
@@ -528,6 +543,7 @@ impl Route {
             Self::SnapshotHold => put(snapshots::keep::hold).delete(snapshots::keep::unhold),
             Self::SnapshotEntries => get(snapshots::browse::entries),
             Self::SnapshotContent => get(snapshots::browse::download),
+            Self::SnapshotThumbnail => get(thumbnails::show_of_snapshot),
             Self::SnapshotArchive => get(snapshots::browse::pack).post(snapshots::browse::pack_these),
             Self::SnapshotSearch => get(snapshots::browse::search),
             Self::SnapshotsSearch => get(snapshots::find::find),
@@ -691,8 +707,19 @@ async fn page(uri: Uri, asked: HeaderMap) -> Response {
         (header::VARY, "accept, accept-encoding"),
     ];
     let mut response = (status, headers, answer.body.unwrap_or_default()).into_response();
+    let headers = response.headers_mut();
     if let Some(encoding) = answer.encoding {
-        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+    }
+    match answer.part {
+        Part::Own => {}
+        Part::Frame => {
+            headers.insert(header::CONTENT_SECURITY_POLICY, FRAME_POLICY);
+            headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
+        }
+        Part::FrameScript => {
+            headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
+        }
     }
     response
 }

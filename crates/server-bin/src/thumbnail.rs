@@ -55,7 +55,8 @@ impl From<ImageError> for PictureError {
 impl Picture {
     /// Decodes a file of this format and makes it small, upright as the camera was held.
     ///
-    /// Takes at most some 52 MiB: the file twice, and its pixels.
+    /// Takes at most some 125 MiB: the file twice, its pixels, and what its decoder keeps besides, which for progressive JPEGs
+    /// is twice the pixels.
     ///
     /// # Errors
     /// [`PictureError`], whatever the bytes are.

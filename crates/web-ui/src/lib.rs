@@ -6,6 +6,9 @@
 /// Folder of files whose names carry a hash of what they hold.
 const HASHED: &str = "assets/";
 const INDEX: &str = "index.html";
+/// The page in which a PDF is drawn, and its script.
+const FRAME: &str = "pdf/page.html";
+const FRAME_SCRIPT: &str = "pdf/draw.js";
 /// Below these there are no screens: an address that is wrong there is answered as wrong, to browsers too.
 const NOT_SCREENS: [&str; 3] = ["api/", "content/", "dav/"];
 
@@ -63,11 +66,24 @@ impl Encoding {
     }
 }
 
+/// What a file is to the application, as its headers tell browsers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A page or a file of it, for its own pages only.
+    Own,
+    /// The page that it frames: of no origin, so that nothing in it reaches the application.
+    Frame,
+    /// The script of that page, for which the server is another site.
+    FrameScript,
+}
+
 /// What to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The bytes; `None` when the browser has them already (status 304).
     pub body: Option<&'static [u8]>,
+    /// What the file is.
+    pub part: Part,
     /// Header `Content-Type`.
     pub content_type: &'static str,
     /// Header `Content-Encoding`. What `Vary` says does not depend on it: always `Accept, Accept-Encoding`.
@@ -99,6 +115,11 @@ fn answer_from(files: &[File], request: Request<'_>) -> Option<Answer> {
     let is_known = request.if_none_match.split(',').any(|known| known.trim().trim_start_matches("W/") == etag);
     Some(Answer {
         body: (!is_known).then_some(file.bytes),
+        part: match name {
+            FRAME => Part::Frame,
+            FRAME_SCRIPT => Part::FrameScript,
+            _ => Part::Own,
+        },
         content_type: content_type(name)?,
         encoding,
         cache_control: if name.starts_with(HASHED) { "public, max-age=31536000, immutable" } else { "no-cache" },
@@ -110,6 +131,7 @@ fn answer_from(files: &[File], request: Request<'_>) -> Option<Answer> {
 fn content_type(name: &str) -> Option<&'static str> {
     let (_, ending) = name.rsplit_once('.')?;
     Some(match ending {
+        "bcmap" | "pfb" => "application/octet-stream",
         "css" => "text/css; charset=utf-8",
         "html" => "text/html; charset=utf-8",
         "ico" => "image/x-icon",
@@ -117,6 +139,7 @@ fn content_type(name: &str) -> Option<&'static str> {
         "json" => "application/json",
         "png" => "image/png",
         "svg" => "image/svg+xml",
+        "wasm" => "application/wasm",
         "webmanifest" => "application/manifest+json",
         _ => return None,
     })
@@ -163,6 +186,8 @@ mod tests {
         File { name: "icon.png", hash: "03", bytes: b"no picture" },
         File { name: "index.html", hash: "04", bytes: b"<!doctype html>" },
         File { name: "index.html.gz", hash: "05", bytes: b"in gzip" },
+        File { name: "pdf/draw.js", hash: "06", bytes: b"draw();" },
+        File { name: "pdf/page.html", hash: "07", bytes: b"<!doctype html>" },
     ];
 
     const BROWSER: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
@@ -196,6 +221,17 @@ mod tests {
         for copy in ["/index.html.gz", "/assets/a-1234.js.br"] {
             assert_eq!(get(copy), None, "{copy}");
         }
+    }
+
+    #[test]
+    fn only_two_files_are_of_the_frame() {
+        assert_eq!(get("/pdf/page.html").unwrap().part, Part::Frame);
+        assert_eq!(get("/pdf/draw.js").unwrap().part, Part::FrameScript);
+        for path in ["/", "/index.html", "/assets/a-1234.js", "/icon.png"] {
+            assert_eq!(get(path).unwrap().part, Part::Own, "{path}");
+        }
+        let screen = answer_from(KNOWN, Request { path: "/pdf/page", accept: BROWSER, ..Request::default() });
+        assert_eq!(screen.unwrap().part, Part::Own);
     }
 
     #[test]
@@ -283,10 +319,34 @@ mod tests {
     /// The Content-Security-Policy would block them.
     #[test]
     #[cfg(feature = "build-ui")]
-    fn the_page_has_no_inline_script_or_style() {
+    fn the_pages_have_no_inline_script_or_style() {
+        for name in [INDEX, FRAME] {
+            let page = std::str::from_utf8(find(BUILD, name).unwrap().bytes).unwrap();
+            assert!(!page.contains("<style") && !page.contains("style="), "{name}");
+            let scripts = page.matches("<script").count();
+            let empty = page.matches("></script>").count();
+            assert_eq!(scripts, empty, "every script element of {name} is empty");
+        }
+    }
+
+    /// The page of PDFs is one script, which is not loaded before it is wanted; what it may want besides is there.
+    #[test]
+    #[cfg(feature = "build-ui")]
+    fn what_draws_pdfs_is_there_and_not_too_large() {
+        let page = std::str::from_utf8(find(BUILD, FRAME).unwrap().bytes).unwrap();
+        assert_eq!(page.matches("src=").count(), 1);
+        assert!(page.contains(&format!("src=\"/{FRAME_SCRIPT}\"")));
         let index = std::str::from_utf8(find(BUILD, INDEX).unwrap().bytes).unwrap();
-        assert!(!index.contains("<style") && !index.contains("style="));
-        let scripts = index.matches("<script").count();
-        assert_eq!(scripts, index.matches("></script>").count(), "every script element is empty");
+        assert!(!index.contains("pdf"));
+        let packed = find(BUILD, "pdf/draw.js.gz").unwrap().bytes.len();
+        assert!(packed <= 600_000, "{packed} bytes in gzip");
+        for name in ["jbig2.wasm", "openjpeg.wasm", "FoxitSymbol.pfb", "FoxitDingbats.pfb", "UniJIS-UCS2-H.bcmap"] {
+            assert!(get_built(&format!("/pdf/data/{name}")).is_some(), "{name}");
+        }
+    }
+
+    #[cfg(feature = "build-ui")]
+    fn get_built(path: &str) -> Option<Answer> {
+        answer(Request { path, ..Request::default() })
     }
 }

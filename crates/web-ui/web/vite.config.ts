@@ -27,6 +27,9 @@ function licences(): Plugin {
   };
 }
 
+/** What answers whatever is not the application's while it is worked on. */
+const SERVER = { target: process.env.BACKUP_SERVER ?? 'https://127.0.0.1:8440', secure: false };
+
 export default defineConfig({
   plugins: [svelte(), licences()],
   build: {
@@ -34,6 +37,6 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },
-  server: { proxy: { '/api': { target: process.env.BACKUP_SERVER ?? 'https://127.0.0.1:8440', secure: false } } },
+  server: { proxy: Object.fromEntries(['/api', '/content', '/pdf'].map((path) => [path, SERVER])) },
   test: { include: ['src/**/*.test.ts'] },
 });

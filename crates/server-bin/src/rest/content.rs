@@ -57,8 +57,11 @@ const SHOWN: [(&str, &str); 15] = [
 
 /// As what the file at `path` may be shown; `None`: it is only ever saved.
 pub(super) fn media_type(path: &DrivePath) -> Option<&'static str> {
-    let name = path.name()?;
-    let name = name.as_bytes();
+    media_type_of(path.name()?.as_bytes())
+}
+
+/// The same of a file that is called so, wherever it is.
+pub(super) fn media_type_of(name: &[u8]) -> Option<&'static str> {
     let extension = &name[name.iter().rposition(|byte| *byte == b'.')? + 1..];
     SHOWN.iter().find(|(known, _)| extension.eq_ignore_ascii_case(known.as_bytes())).map(|(_, media_type)| *media_type)
 }

@@ -80,6 +80,7 @@ use crate::rest::{chains, jobs, retention, snapshots};
         shares::revoke,
         tickets::make,
         thumbnails::show,
+        thumbnails::show_of_snapshot,
         chains::list,
         chains::follow,
         retention::look_at_default,

@@ -1,28 +1,31 @@
-//! `/api/v1/thumbnail`: small pictures of the pictures on the drive, for lists.
+//! `/api/v1/thumbnail` and `/api/v1/snapshots/{id}/thumbnail`: small pictures of pictures, for lists.
 
 #![expect(unused_qualifications, reason = "the macro that describes the routes writes them")]
 
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use image::ImageFormat;
-use proto::{DriveContent, DrivePath};
+use proto::DriveContent;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::browse::version_of;
 use crate::drive::{FileVersion, RangeReader};
 use crate::login::Login;
-use crate::rest::content::{POLICY, media_type};
+use crate::rest::content::{POLICY, media_type_of};
 use crate::rest::parse::{Conditions, etag, path, query};
 use crate::rest::problem::{Problem, ProblemBody};
+use crate::rest::snapshots::Own;
+use crate::rest::snapshots::browse::{PathQuery, file_in, tree_path};
 use crate::rest::upload::FileBytes;
-use crate::rest::{Drive, done, on_pool, problem, version_at, with_drive};
+use crate::rest::{done, on_pool, problem, version_at, with_drive};
 use crate::service::Service;
 use crate::thumbnail::{FILE_LEN_MAX, Key, Picture};
+use crate::vaults::OpenVault;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -35,8 +38,8 @@ struct ThumbnailQuery {
 }
 
 /// The format of what is called so; names decide, as they do everywhere.
-fn format_of(path: &DrivePath) -> Option<ImageFormat> {
-    match media_type(path)? {
+fn format_of(name: &[u8]) -> Option<ImageFormat> {
+    match media_type_of(name)? {
         "image/png" => Some(ImageFormat::Png),
         "image/jpeg" => Some(ImageFormat::Jpeg),
         "image/gif" => Some(ImageFormat::Gif),
@@ -69,23 +72,70 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let ThumbnailQuery { path: said, version } = query(&uri)?;
     let path = path(&said)?;
-    let Some(format) = format_of(&path) else { return Ok(done()) };
-    let (drive, file) = with_drive(&service, &login, move |service, drive| {
-        Ok((drive.clone(), version_at(service, drive, &path, version)?))
+    let Some(format) = path.name().and_then(|name| format_of(name.as_bytes())) else { return Ok(done()) };
+    let (vault, file) = with_drive(&service, &login, move |service, drive| {
+        Ok((Arc::clone(&drive.vault), version_at(service, drive, &path, version)?))
     })
     .await?;
+    answer(&service, &headers, vault, file, format).await
+}
+
+/// A small picture of a file of a snapshot, under the limits of those of the drive.
+#[utoipa::path(
+    get,
+    path = "/api/v1/snapshots/{id}/thumbnail",
+    params(
+        ("id" = String, Path, description = "All 64 digits"),
+        PathQuery,
+        ("If-None-Match" = Option<String>, Header, description = "Entity tags: not when it is of one of these contents"),
+    ),
+    responses(
+        (status = 200, description = "The picture", content((FileBytes = "image/jpeg"), (FileBytes = "image/png"))),
+        (status = 204, description = "There is none"),
+        (status = 304, description = "Known already"),
+        ProblemBody,
+    )
+)]
+pub(crate) async fn show_of_snapshot(
+    State(service): State<Arc<Service>>,
+    Extension(login): Extension<Arc<Login>>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let PathQuery { path } = query(&uri)?;
+    let path = tree_path(&path)?;
+    let format = path.name().and_then(format_of);
+    let (vault, file) = on_pool(&service, "looking for a picture of a snapshot", move |service| {
+        let own = Own::find(service, &login, &id)?;
+        let file = file_in(service, &own, &path)?;
+        Ok((own.vault, file))
+    })
+    .await?;
+    let Some(format) = format else { return Ok(done()) };
+    answer(&service, &headers, vault, file, format).await
+}
+
+/// The small picture of a file that whoever asks may read.
+async fn answer(
+    service: &Arc<Service>,
+    headers: &HeaderMap,
+    vault: Arc<OpenVault>,
+    file: FileVersion,
+    format: ImageFormat,
+) -> Result<Response, Problem> {
     let (DriveContent::Chunk(content) | DriveContent::List(content)) = file.content else { return Ok(done()) };
     if file.size > FILE_LEN_MAX {
         return Ok(done());
     }
     let tag = version_of(Some(content));
-    if Conditions::of(&headers)?.is_excluded(Some(tag)) {
+    if Conditions::of(headers)?.is_excluded(Some(tag)) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(tag))]).into_response());
     }
-    let key = (drive.vault.id, content);
+    let key = (vault.id, content);
     let known = match service.thumbnails.find(&key) {
         Some(known) => known,
-        None => make(&service, drive, file, format, key).await?,
+        None => make(service, vault, file, format, key).await?,
     };
     let Some(picture) = known else { return Ok(done()) };
     let headers = [
@@ -101,7 +151,7 @@ pub(crate) async fn show(
 /// Makes a picture when it is its turn, unless somebody else did meanwhile.
 async fn make(
     service: &Arc<Service>,
-    drive: Drive,
+    vault: Arc<OpenVault>,
     file: FileVersion,
     format: ImageFormat,
     key: Key,
@@ -112,9 +162,9 @@ async fn make(
     }
     on_pool(service, "making a small picture", move |service| {
         let failed = |error| problem::internal("reading a picture", &error);
-        let keys = &drive.managed().keys;
+        let keys = &vault.managed().expect("looked at when its file was found").keys;
         let whole = (file.content, file.size);
-        let mut reader = RangeReader::new(&service.home.store, drive.vault.id, keys, whole, 0..file.size);
+        let mut reader = RangeReader::new(&service.home.store, vault.id, keys, whole, 0..file.size);
         let mut bytes = Vec::new();
         while let Some(part) = reader.next().map_err(failed)? {
             bytes.extend_from_slice(&part);

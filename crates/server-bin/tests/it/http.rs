@@ -104,9 +104,12 @@ async fn screens_are_pages_and_files_are_compressed_and_kept() {
     let (head, body) = ask("/settings", browser.to_owned()).await;
     assert!(head.starts_with("HTTP/1.1 200 ") && body.contains("<title>Delta Backup"), "{head}");
     assert!(head.contains("cache-control: no-cache") && head.contains("vary: accept, accept-encoding"), "{head}");
-    for header in
-        ["script-src 'self'; style-src 'self';", "frame-ancestors 'none'", "require-trusted-types-for 'script'"]
-    {
+    for header in [
+        "script-src 'self'; style-src 'self';",
+        "frame-src 'self'; ",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    ] {
         assert!(head.contains(header), "{header} is not in {head}");
     }
     let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().trim().to_owned();
@@ -119,6 +122,40 @@ async fn screens_are_pages_and_files_are_compressed_and_kept() {
     let post = b"POST /settings HTTP/1.1\r\nHost: server\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     let (head, _) = exchange(TcpStream::connect(address).await.unwrap(), post).await;
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    server.stop().await;
+}
+
+/// Nothing may be framed but the page in which a PDF is drawn, which can do nothing but draw; nothing but its script may be
+/// loaded by whoever is of another origin, or of none.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(feature = "web-ui")]
+async fn one_page_may_be_framed_and_it_has_no_origin() {
+    let server = TestServer::start().await;
+    let address = server.server.address();
+    let (head, body) = get(address, "/pdf/page.html").await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && body.contains("/pdf/draw.js"), "{head}");
+    let policy = head.lines().find_map(|line| line.strip_prefix("content-security-policy: ")).unwrap();
+    let said: Vec<&str> = policy.trim().split("; ").collect();
+    let expected = [
+        "sandbox allow-scripts",
+        "default-src 'none'",
+        "script-src 'self' 'wasm-unsafe-eval'",
+        "form-action 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'self'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    ];
+    assert_eq!(said, expected);
+    assert!(head.contains("x-frame-options: SAMEORIGIN"), "{head}");
+    assert!(head.contains("cross-origin-resource-policy: same-origin"), "{head}");
+    let (head, _) = get(address, "/pdf/draw.js").await;
+    assert!(head.contains("cross-origin-resource-policy: cross-origin"), "{head}");
+    for path in ["/", "/healthz", "/api/v1/me", "/pdf/draw.js", "/licenses.json", "/pdf/other", "/theme.js"] {
+        let (head, _) = get(address, path).await;
+        assert!(head.contains("frame-ancestors 'none'") && head.contains("x-frame-options: DENY"), "{path}: {head}");
+        assert!(path == "/pdf/draw.js" || head.contains("cross-origin-resource-policy: same-origin"), "{path}: {head}");
+    }
     server.stop().await;
 }
 

@@ -491,6 +491,7 @@ fn rest_says_that_a_vault_is_sealed() {
         for (method, path) in [
             ("GET", format!("snapshots/{snapshot}/entries")),
             ("GET", format!("snapshots/{snapshot}/content?path=file")),
+            ("GET", format!("snapshots/{snapshot}/thumbnail?path=file.png")),
             ("GET", format!("snapshots/{snapshot}/archive")),
             ("GET", format!("snapshots/{snapshot}/search?q=file")),
             ("GET", format!("snapshots/{snapshot}/diff?with={snapshot}")),

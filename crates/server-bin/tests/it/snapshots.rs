@@ -14,9 +14,9 @@ use crate::rest::Script;
 use crate::server::{TestServer, text, wait_until};
 
 /// Files by path; `->` before the content makes it a link.
-type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
-fn files(list: &[(&str, &[u8])]) -> Files {
+pub(crate) fn files(list: &[(&str, &[u8])]) -> Files {
     list.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect()
 }
 
@@ -88,7 +88,7 @@ fn folder(
 }
 
 /// Backs `files` up, and says what the snapshot is called.
-async fn back_up(device: &mut Device, chain: &str, key: u8, files: &Files) -> String {
+pub(crate) async fn back_up(device: &mut Device, chain: &str, key: u8, files: &Files) -> String {
     let backup = backup(&device.keys, files);
     device.client.begin(chain).await;
     for records in backup.records(&mut sealer(&device.keys)).chunks(8) {
@@ -493,6 +493,8 @@ async fn what_is_anothers_is_as_good_as_nothing() {
         ("DELETE", format!("/api/v1/snapshots/{id}/hold"), None),
         ("GET", format!("/api/v1/snapshots/{id}/entries"), None),
         ("GET", format!("/api/v1/snapshots/{id}/content?path=secret"), None),
+        ("GET", format!("/api/v1/snapshots/{id}/thumbnail?path=secret"), None),
+        ("GET", format!("/api/v1/snapshots/{id}/thumbnail?path=secret.png"), None),
         ("GET", format!("/api/v1/snapshots/{id}/archive"), None),
         ("GET", format!("/api/v1/snapshots/{id}/search?q=s"), None),
         ("GET", format!("/api/v1/snapshots/{id}/diff?with={mine}"), None),

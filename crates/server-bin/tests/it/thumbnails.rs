@@ -1,12 +1,14 @@
-//! `/api/v1/thumbnail`: small pictures of pictures, for those who may see them.
+//! `/api/v1/thumbnail`, and the same of snapshots: small pictures of pictures, for those who may see them.
 
 use std::io::Cursor;
 
 use image::{ImageFormat, Rgb, RgbImage};
 
 use crate::backup::noise;
+use crate::client::Device;
 use crate::rest::Script;
 use crate::server::TestServer;
+use crate::snapshots::{back_up, files};
 
 fn picture(width: u32, height: u32, blue: u8, format: ImageFormat) -> Vec<u8> {
     let mut file = Vec::new();
@@ -82,5 +84,44 @@ async fn pictures_are_made_small_for_those_who_may_see_them() {
     made.sort();
     made.dedup();
     assert_eq!(made.len(), 20);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_in_a_snapshot_are_made_small_for_those_who_may_save_them() {
+    let server = TestServer::start().await;
+    let mut device = Device::new(&server).await;
+    let photo = picture(640, 320, 0, ImageFormat::Jpeg);
+    let list = [
+        ("trip/day 1.jpg", &photo[..]),
+        ("trip/same.JPEG", &photo),
+        ("trip/page.png", b"<script>alert(1)</script>"),
+        ("trip/note.txt", b"text"),
+        ("trip/empty.png", b""),
+    ];
+    let id = back_up(&mut device, "home", 1, &files(&list)).await;
+    let script = Script::new(&server, "admin", "read").await;
+    let thumbnail = |path: &str| format!("/api/v1/snapshots/{id}/thumbnail?path={}", path.replace('%', "%25"));
+    let got = script.get(&thumbnail("trip/day%201.jpg")).await.expect(200);
+    let small = image::load_from_memory_with_format(&got.body, ImageFormat::Jpeg).unwrap();
+    assert_eq!((small.width(), small.height()), (160, 80));
+    assert_eq!(got.headers["content-security-policy"], "sandbox; default-src 'none'");
+    assert_eq!(got.headers["cache-control"], "private, no-cache");
+    let tag = got.headers["etag"].clone();
+    let known = [("If-None-Match", tag.as_str())];
+    assert_eq!(script.ask("GET", &thumbnail("trip/day%201.jpg"), &known, b"").await.status, 304);
+    let same = script.get(&thumbnail("trip/same.JPEG")).await.expect(200);
+    assert!(same.body == got.body && same.headers["etag"] == tag);
+    for name in ["page.png", "note.txt", "empty.png"] {
+        script.get(&thumbnail(&format!("trip/{name}"))).await.expect(204);
+    }
+    script.get(&thumbnail("trip/nothing.png")).await.expect(404);
+    script.get(&thumbnail("trip")).await.expect(409);
+    script.get(&thumbnail("../x.png")).await.expect(400);
+
+    // The picture is known by now, and still only for whoever may save the file.
+    assert!(server.command(&["account", "add", "grace"]).await.status.success());
+    Script::new(&server, "grace", "admin").await.get(&thumbnail("trip/same.JPEG")).await.expect(404);
+    Script::new(&server, "admin", "put-only").await.get(&thumbnail("trip/same.JPEG")).await.expect(403);
     server.stop().await;
 }

@@ -10,6 +10,14 @@ import { after, before, test } from 'node:test';
 import { assertAccessible, assertFits, logIn, openPage, picture, startBrowser, startServer } from './machine.mjs';
 
 const LARGE = randomBytes(3 << 20);
+/** A red square, 2 × 2. */
+const PNG = Buffer.from(
+  'iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGP4z8AARAwQCgAf7gP9i18U1AAAAABJRU5ErkJggg==',
+  'base64',
+);
+/** One page, found without its table. */
+const PDF = '%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n' +
+  '3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n';
 let server;
 let browser;
 let storageState;
@@ -28,6 +36,10 @@ before(async () => {
   writeFileSync(join(files, 'plans', 'garden.txt'), 'tulips');
   writeFileSync(join(files, 'plans', 'gone.txt'), 'soon');
   writeFileSync(join(files, 'large.bin'), LARGE);
+  mkdirSync(join(files, 'look'));
+  writeFileSync(join(files, 'look', 'a.png'), PNG);
+  writeFileSync(join(files, 'look', 'b.txt'), 'first line');
+  writeFileSync(join(files, 'look', 'c.pdf'), PDF);
   await backUp();
   writeFileSync(join(files, 'plans', 'garden.txt'), 'tulips and tomatoes');
   rmSync(join(files, 'plans', 'gone.txt'));
@@ -64,6 +76,31 @@ async function saved(page, act) {
   const [download] = await Promise.all([page.waitForEvent('download'), act()]);
   return { name: download.suggestedFilename(), path: await download.path() };
 }
+
+test('pictures, texts and PDFs of a snapshot are looked at', async () => {
+  const { page, close } = await open('/backups');
+  await browse(page);
+  await page.getByRole('button', { name: 'look', exact: true }).click();
+  // Small in the list, as on the drive.
+  await page.waitForFunction(() => document.querySelector('[role=grid] img')?.naturalWidth === 2);
+  await picture(page, 'snapshot-pictures');
+  await page.getByRole('button', { name: 'Actions for a.png' }).click();
+  await page.getByRole('menuitem', { name: 'Look at it' }).click();
+  const dialog = page.getByRole('dialog');
+  await page.waitForFunction(() => document.querySelector('dialog img')?.naturalWidth === 2);
+  assert.match(await dialog.getByRole('img', { name: 'a.png' }).getAttribute('src'), /^blob:/);
+  await assertAccessible(page);
+  await page.keyboard.press('ArrowRight');
+  await dialog.getByText('first line').waitFor();
+  await page.keyboard.press('ArrowRight');
+  await dialog.getByText('Page 1 of 1').waitFor();
+  await dialog.getByRole('button', { name: 'Details' }).click();
+  const details = page.getByRole('complementary', { name: 'Details' });
+  await details.getByRole('heading', { name: 'c.pdf' }).waitFor();
+  await details.getByRole('button', { name: 'Look at it' }).click();
+  await dialog.getByText('Page 1 of 1').waitFor();
+  await close();
+});
 
 test('a snapshot is looked into, and a file of it saved', async () => {
   const { page, close } = await open('/backups');

@@ -92,9 +92,13 @@ for (const [size, viewport] of Object.entries(SIZES)) {
       await dialog.getByText('<h1>not a page</h1>').waitFor();
       await page.keyboard.press('ArrowRight');
       await dialog.getByText('<svg xmlns').waitFor();
+      await page.keyboard.press('ArrowRight');
+      await dialog.getByText('Page 1 of 1').waitFor();
       // What is not shown is passed over.
       await dialog.getByRole('button', { name: 'Next file', disabled: true }).waitFor();
       assert.notEqual(await page.title(), 'ran');
+      await page.keyboard.press('ArrowLeft');
+      await dialog.getByRole('heading', { name: 'd.svg' }).waitFor();
       await page.keyboard.press('ArrowLeft');
       await dialog.getByRole('heading', { name: 'c.html' }).waitFor();
       await dialog.getByRole('button', { name: 'Details' }).click();
@@ -212,15 +216,6 @@ test('a link takes files into a folder and shows nothing of it', async () => {
   await close();
 });
 
-test('a PDF is not shown, and says why', async () => {
-  const { page, close } = await open('/files/look');
-  await page.getByRole('button', { name: 'e.pdf', exact: true }).click();
-  const details = page.getByRole('complementary', { name: 'Details' });
-  await details.getByText('PDFs are saved and not shown here').waitFor();
-  await details.getByRole('link', { name: 'Download' }).waitFor();
-  await close();
-});
-
 test('a ticket shows nothing that could run, wherever it is opened', async () => {
   const { page, context, close } = await open('/files/look');
   const dialogs = [];
@@ -248,16 +243,30 @@ test('a ticket shows nothing that could run, wherever it is opened', async () =>
   await close();
 });
 
-test('the application frames nothing, whatever a frame would show', async () => {
-  const { page, context } = await open('/files/look');
+test('the application frames nothing but its own page for PDFs, whatever a frame would show', async () => {
+  const { page, context, complaints } = await open('/files/look');
   await page.getByRole('grid').waitFor();
-  const refused = await page.evaluate(
-    () =>
-      new Promise((resolve) => {
-        addEventListener('securitypolicyviolation', ({ effectiveDirective }) => resolve(effectiveDirective), { once: true });
-        document.body.append(Object.assign(document.createElement('iframe'), { src: '/api/v1/files/look/e.pdf' }));
-      }),
-  );
-  assert.equal(refused, 'frame-src');
+  const framed = (src) =>
+    page.evaluate(
+      (src) =>
+        new Promise((resolve) => {
+          const made = src === 'blob' ? URL.createObjectURL(new Blob(['x'], { type: 'text/html' })) : src;
+          const frame = Object.assign(document.createElement('iframe'), { src: made });
+          addEventListener('securitypolicyviolation', ({ effectiveDirective }) => resolve(effectiveDirective), { once: true });
+          // What a refused frame shows is nobody's: its document cannot be looked at.
+          frame.onload = () => resolve(frame.contentDocument === null ? 'refused' : frame.contentDocument.URL);
+          document.body.append(frame);
+        }),
+      src,
+    );
+  for (const elsewhere of ['https://127.0.0.1:1/', 'http://example.com/', 'data:text/html,x', 'blob']) {
+    assert.equal(await framed(elsewhere), 'frame-src', elsewhere);
+  }
+  for (const own of ['/', '/files', '/healthz', '/api/v1/me', '/pdf/draw.js', '/pdf/other.html']) {
+    const before = complaints.length;
+    assert.equal(await framed(own), 'refused', own);
+    const said = complaints.slice(before).join();
+    assert.match(said, /frame-ancestors|X-Frame-Options/i, `${own}: ${said}`);
+  }
   await context.close();
 });

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use vault::EntryKind;
 
 use crate::browse::{Node, TreePath, Walk, file_of};
-use crate::drive::Archive;
+use crate::drive::{Archive, FileVersion};
 use crate::live::Outgoing;
 use crate::login::Login;
 use crate::rest::parse::query;
@@ -152,10 +152,21 @@ pub(crate) async fn entries(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct PathQuery {
+pub(in crate::rest) struct PathQuery {
     /// Names with / between them, each percent-encoded.
     #[serde(default)]
-    path: String,
+    pub(in crate::rest) path: String,
+}
+
+/// The file at a path of a snapshot.
+pub(in crate::rest) fn file_in(service: &Service, own: &Own, path: &TreePath) -> Result<FileVersion, Problem> {
+    let (mut browser, root) = own.browse(service)?;
+    let node = browser.find(root, path).map_err(|error| refused("looking for a file", &error))?;
+    let file = match &node {
+        Node::Root(_) => None,
+        Node::Entry(entry) => file_of(entry),
+    };
+    file.ok_or_else(|| problem::new(StatusCode::CONFLICT, "this is no file"))
 }
 
 /// A file of a snapshot, to be saved. Its `ETag` says which content it has, whatever the snapshot.
@@ -187,13 +198,7 @@ pub(crate) async fn download(
     let answering = Arc::clone(&service);
     on_pool(&service, "reading a file of a snapshot", move |service| {
         let own = Own::find(service, &login, &id)?;
-        let (mut browser, root) = own.browse(service)?;
-        let node = browser.find(root, &path).map_err(|error| refused("looking for a file", &error))?;
-        let file = match &node {
-            Node::Root(_) => None,
-            Node::Entry(entry) => file_of(entry),
-        };
-        let file = file.ok_or_else(|| problem::new(StatusCode::CONFLICT, "this is no file"))?;
+        let file = file_in(service, &own, &path)?;
         content::answer_as(
             &answering,
             &own.vault,

@@ -140,8 +140,8 @@ pub(super) fn items(service: &Service, vault: &OpenVault, snapshots: Vec<Snapsho
 }
 
 /// One of the account's own snapshots.
-pub(super) struct Own {
-    pub(super) vault: Arc<OpenVault>,
+pub(in crate::rest) struct Own {
+    pub(in crate::rest) vault: Arc<OpenVault>,
     pub(super) snapshot: Snapshot,
 }
 

@@ -54,8 +54,6 @@ export type Statistics = Schemas['Statistics'];
 export type Alert = Schemas['Alert'];
 export type DeviceHealth = Schemas['DeviceHealth'];
 export type Health = Schemas['Health'];
-/** What opens one version of a file, for a minute after it was used last. */
-export type Ticket = Schemas['TicketAnswer'];
 export type ShareKind = Schemas['ShareKind'];
 export type Share = Schemas['Share'];
 
@@ -83,6 +81,12 @@ const THUMBNAIL_LEN_MAX = 8 * 1024 * 1024;
 /** Where a small picture of a picture is. */
 export function thumbnailAddress(path: string, version: number, size: number): string | undefined {
   return size <= THUMBNAIL_LEN_MAX ? addressOf('/api/v1/thumbnail', { query: { path, version } }) : undefined;
+}
+
+/** The same of a picture in a snapshot. */
+export function snapshotThumbnailAddress(id: string, path: string, size: number): string | undefined {
+  if (size > THUMBNAIL_LEN_MAX) return undefined;
+  return addressOf('/api/v1/snapshots/{id}/thumbnail', { path: { id }, query: { path } });
 }
 
 /** Where an archive of these is; `undefined` when there are more than an address holds. */
@@ -220,6 +224,12 @@ export const api = {
     const response = await fetch(href, { headers: { Range: `bytes=0-${len - 1}` }, signal });
     if (!response.ok) throw troubleIn(response.status, await response.text());
     return new TextDecoder().decode(await response.arrayBuffer());
+  },
+  /** All bytes at an address. */
+  bytes: async (href: string, signal: AbortSignal) => {
+    const response = await fetch(href, { signal });
+    if (!response.ok) throw troubleIn(response.status, await response.text());
+    return response.arrayBuffer();
   },
   makeFolder: (path: string) => ask('post', '/api/v1/folder', { body: { path }, headers: key() }),
   move: (from: string, to: string) => ask('post', '/api/v1/move', { body: { from, to }, headers: key() }),

@@ -1,14 +1,20 @@
 import { expect, test } from 'vitest';
 
 import { shown } from './format';
-import { previewKind, shownText } from './preview';
+import { previewKind, savedPreviewKind, shownText } from './preview';
 
 test('the extension says how a file is shown', () => {
   expect(previewKind('a.JPG')).toBe('image');
   expect(previewKind('film.webm')).toBe('video');
   expect(previewKind('x.svg')).toBe('text');
   expect(previewKind('Makefile')).toBe('text');
-  for (const name of ['x.pdf', 'x.exe', 'x', 'x.constructor']) expect(previewKind(name)).toBeUndefined();
+  expect(previewKind('x.PDF')).toBe('pdf');
+  for (const name of ['x.exe', 'x', 'x.constructor']) expect(previewKind(name)).toBeUndefined();
+});
+
+test('of a snapshot nothing is shown that would be played while it comes', () => {
+  expect(['a.jpg', 'a.pdf', 'a.txt'].map(savedPreviewKind)).toEqual(['image', 'pdf', 'text']);
+  for (const name of ['a.mp4', 'a.mp3', 'a.exe']) expect(savedPreviewKind(name)).toBeUndefined();
 });
 
 test('text keeps its lines and shows what hides', () => {

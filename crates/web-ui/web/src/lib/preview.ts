@@ -1,12 +1,13 @@
 // What of a file can be looked at in the browser. The server decides again: what a browser could run it only gives out to
-// be saved, and of that only the text is shown here.
+// be saved; of that only the text is shown here, and of PDFs what a script without an origin draws.
 
-export type PreviewKind = 'image' | 'video' | 'audio' | 'text';
+export type PreviewKind = 'image' | 'video' | 'audio' | 'pdf' | 'text';
 
 const KINDS: Record<PreviewKind, string> = {
   image: 'png jpg jpeg gif webp',
   video: 'mp4 m4v webm',
   audio: 'mp3 ogg oga opus',
+  pdf: 'pdf',
   text:
     'txt log md csv tsv json jsonl toml yaml yml ini conf cfg env properties xml html htm svg css js mjs ts svelte vue ' +
     'rs c h cc cpp hpp go py rb java kt swift sh bash sql tex bib diff patch srt vtt gitignore dockerfile makefile',
@@ -20,6 +21,18 @@ const BY_EXTENSION = new Map(
 export function previewKind(name: string): PreviewKind | undefined {
   return BY_EXTENSION.get(name.slice(name.lastIndexOf('.') + 1).toLowerCase());
 }
+
+/**
+ * The same of a file in a snapshot, which is given out to be saved only: what a request can read is shown, and what would be
+ * played while it comes is not.
+ */
+export function savedPreviewKind(name: string): PreviewKind | undefined {
+  const kind = previewKind(name);
+  return kind === 'video' || kind === 'audio' ? undefined : kind;
+}
+
+/** Longest picture that is shown of a snapshot. */
+export const PICTURE_LEN_MAX = 64 * 1024 * 1024;
 
 /** So much of a text is shown. */
 export const TEXT_LEN_MAX = 256 * 1024;

@@ -299,7 +299,6 @@ export const words = {
   },
 
   files: {
-    pdf: 'PDFs are saved and not shown here: one with a script in it could open dialogs in the name of this server.',
     where: 'Folders above',
     drive: 'Drive',
     item: 'item',
@@ -361,6 +360,21 @@ export const words = {
     cut: (shown: string, all: string) => `The first ${shown} of ${all}`,
     previous: 'Previous file',
     next: 'Next file',
+    look: 'Look at it',
+    long: (most: string) => `This file is longer than the ${most} that are shown here; it can be downloaded.`,
+  },
+
+  pdf: {
+    page: (page: string, pages: string) => `Page ${page} of ${pages}`,
+    first: (pages: string) => ` · the first ${pages} are shown`,
+    pagesOf: (name: string) => `Pages of ${name}`,
+    larger: 'Larger',
+    smaller: 'Smaller',
+    cannot: 'This PDF is not shown here',
+    password: 'A password protects it. Save it, and open it in a program that asks for the password.',
+    broken: 'It is broken, or no PDF at all, or this browser is too old to draw it. Save it to look into it otherwise.',
+    long: (most: string) => `It is longer than ${most}. Save it, and open it in a program on this device.`,
+    save: 'Save it',
   },
 
   search: {
