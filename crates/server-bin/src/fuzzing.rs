@@ -1,8 +1,9 @@
-//! Readers of settings and requests that only fuzz targets call from outside.
+//! Readers of settings, requests and pictures that only fuzz targets call from outside.
 
 use std::path::PathBuf;
 
 use axum::http::{HeaderMap, header};
+use image::ImageFormat;
 
 use crate::Settings;
 use crate::browse::TreePath;
@@ -11,6 +12,7 @@ use crate::login::code::Code;
 use crate::login::token::ApiSecret;
 use crate::options::Options;
 use crate::retention::Policy;
+use crate::thumbnail::Picture;
 
 pub use crate::catalog_backup::fuzzing::{opened, sealed};
 pub use crate::dav::fuzzing::{mtime, wanted};
@@ -37,6 +39,15 @@ pub fn policy(text: &str) -> bool {
     let Ok(policy) = Policy::parse(Some(text)) else { return false };
     assert_eq!(Policy::parse(Some(&policy.to_text())).ok(), Some(policy));
     true
+}
+
+/// Makes a small picture of a file as one of the formats that are decoded: none, or one that shows what it says. Its sides.
+pub fn thumbnail(which: u8, file: &[u8]) -> Option<(u32, u32)> {
+    let formats = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Gif, ImageFormat::WebP];
+    let small = Picture::of(file, formats[usize::from(which) % formats.len()]).ok()?;
+    let expected = ImageFormat::from_mime_type(small.media_type).expect("one of two that are encoded");
+    let shown = image::load_from_memory_with_format(&small.bytes, expected).expect("it was encoded here");
+    Some((shown.width(), shown.height()))
 }
 
 /// Whether an `Authorization` header says who asks.
