@@ -7,6 +7,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use store::{PackClass, PackState};
 
+/// With more records whose content is not what their ids promise, somebody's memory is in doubt.
+const HASH_MISMATCHES_MAX: u64 = 3;
+
+/// Says in plain words that a memory is in doubt, when so many records were not what their ids promise.
+pub(crate) fn memory_doubt(hash_mismatches: u64) -> Option<String> {
+    (hash_mismatches > HASH_MISMATCHES_MAX).then(|| {
+        format!(
+            "{hash_mismatches} records came that are not what their ids promise, and were refused: memory may be bad"
+        )
+    })
+}
+
+/// What to do about it.
+pub(crate) const MEMORY_ADVICE: &str = "look in the log whether they came from one machine: test its memory, or this server's when                                         they came from several";
+
 /// Only ever grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);

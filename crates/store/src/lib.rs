@@ -80,7 +80,7 @@ pub use repair::{Orphans, PackRepair};
 pub use reserve::ReserveStatus;
 pub use session::{CHAIN_NAME_LEN_MAX, Purpose, WriteSession};
 pub use store::{Store, StoreOptions};
-pub use verify::{DamagedObject, Flaw, IndexCounts, PackReport, SnapshotReport};
+pub use verify::{DamagedObject, DriveState, Flaw, IndexCounts, PackReport, SnapshotReport};
 
 /// Most ids a [`StoreError::Missing`] names.
 pub const MISSING_MAX: usize = 4096;

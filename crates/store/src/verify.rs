@@ -9,6 +9,7 @@ use std::io;
 
 use object::{Kind, ObjectId, VaultId};
 
+use crate::catalog::drive;
 use crate::catalog::objects::{self, IndexEntry, MarkedRow, Row};
 use crate::catalog::packs::{self, PackChoice, PackFacts, PackState};
 use crate::closure::{self, Memo};
@@ -16,7 +17,7 @@ use crate::ids::{HalfId, PackKey, VaultKey, half};
 use crate::layout::pack::{HEADER_LEN, SYNC_MARKER, TRAILER_LEN};
 use crate::pack::scan::{PackFinding, PackScan};
 use crate::pack::{PackFile, PackReader, Span};
-use crate::{PackId, Snapshot, SnapshotQuery, Store, StoreError, UnixMs};
+use crate::{NodeId, PackId, Snapshot, SnapshotQuery, Store, StoreError, UnixMs};
 
 /// Snapshots whose closure is looked at together.
 const SNAPSHOT_BATCH_LEN: usize = 64;
@@ -97,6 +98,21 @@ pub struct SnapshotReport {
     pub bytes: u64,
     /// Objects that are referred to and cannot be read; those below them were not looked at.
     pub unreadable: Vec<ObjectId>,
+}
+
+/// A state of a file of a drive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriveState {
+    /// Names on the way to it, sealed.
+    pub sealed_path: Vec<Vec<u8>>,
+    /// Which state.
+    pub version: u64,
+    /// When it was put.
+    pub received: UnixMs,
+    /// Whether the file has no newer one.
+    pub is_newest: bool,
+    /// Whether the file is in the trash.
+    pub is_trashed: bool,
 }
 
 /// A pack compared with the index.
@@ -198,7 +214,7 @@ impl Store {
         Ok(Some(report))
     }
 
-    /// Snapshots of a vault, trashed ones left out, that refer to something which cannot be read any more. Costs a walk
+    /// Snapshots of a vault, and then those in its trash, that refer to something which cannot be read any more. Costs a walk
     /// over all trees of the vault when anything in it is lost, and next to nothing otherwise.
     ///
     /// # Errors
@@ -210,17 +226,53 @@ impl Store {
         }
         let mut memo = Memo::new(self.catalog().read(packs::condemn_seq)?);
         let mut incomplete = Vec::new();
-        let mut before = None;
+        for in_trash in [false, true] {
+            let mut before = None;
+            loop {
+                let query =
+                    SnapshotQuery { vault, device: None, chain: None, before, limit: SNAPSHOT_BATCH_LEN, in_trash };
+                let batch = self.snapshots(&query)?;
+                let Some(last) = batch.last() else { break };
+                before = Some(last.number);
+                let roots: Vec<ObjectId> = batch.iter().map(|snapshot| snapshot.id).collect();
+                let complete = closure::check(self, key, &mut memo, &roots)?.complete;
+                incomplete
+                    .extend(batch.into_iter().zip(complete).filter(|(_, complete)| !complete).map(|(found, _)| found));
+            }
+        }
+        Ok(incomplete)
+    }
+
+    /// States of the files of a vault's drive, older ones and those in the trash too, of which something cannot be read any
+    /// more. Costs a look at all of them when anything in the vault is lost, and next to nothing otherwise.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without the vault.
+    pub fn incomplete_drive_states(&self, vault: VaultId) -> Result<Vec<DriveState>, StoreError> {
+        let key = self.vault_key(vault)?;
+        if !self.has_lost(key)? {
+            return Ok(Vec::new());
+        }
+        let mut memo = Memo::new(self.catalog().read(packs::condemn_seq)?);
+        let mut incomplete = Vec::new();
+        let mut after = (NodeId(0), 0);
         loop {
-            let query =
-                SnapshotQuery { vault, device: None, chain: None, before, limit: SNAPSHOT_BATCH_LEN, in_trash: false };
-            let batch = self.snapshots(&query)?;
+            let batch = self.catalog().read(|catalog| drive::states(catalog, key, after, OBJECT_BATCH_LEN))?;
             let Some(last) = batch.last() else { return Ok(incomplete) };
-            before = Some(last.number);
-            let roots: Vec<ObjectId> = batch.iter().map(|snapshot| snapshot.id).collect();
-            let complete = closure::check(self, key, &mut memo, &roots)?.complete;
-            incomplete
-                .extend(batch.into_iter().zip(complete).filter(|(_, complete)| !complete).map(|(found, _)| found));
+            after = (last.node, last.version);
+            let contents: Vec<ObjectId> = batch.iter().map(|state| state.content).collect();
+            let complete = closure::check(self, key, &mut memo, &contents)?.complete;
+            for (state, _) in batch.into_iter().zip(complete).filter(|(_, complete)| !complete) {
+                incomplete.push(self.catalog().read(|catalog| {
+                    Ok(DriveState {
+                        sealed_path: drive::sealed_path(catalog, state.node)?,
+                        version: state.version,
+                        received: state.received,
+                        is_newest: state.is_newest,
+                        is_trashed: drive::is_trashed(catalog, state.node)?,
+                    })
+                })?);
+            }
         }
     }
 

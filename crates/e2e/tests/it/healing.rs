@@ -94,6 +94,55 @@ fn damage_is_found_named_and_healed_by_the_next_backup() {
     pair.server.admin(&["repair"]).expect(6).says(&["back up again"]);
 }
 
+/// Snapshots in the trash come back, and so do older versions and what was removed from the drive: what they lost is named as
+/// well.
+#[test]
+fn damage_names_what_is_lost_in_the_trash_and_on_the_drive() {
+    // Every file is in a pack of its own.
+    let pair = Pair::with(&["--pack-size", "64KiB", "--scrub-interval", "0s"], User::Same);
+    let Pair { server, client, home } = &pair;
+    server.admin(&["retention", "set", "--keep-last", "9", "--min-age", "0s"]).expect(0);
+    let folder = home.path("files");
+    let files = write_files(&folder, 2);
+    let trashed = client.backup(&folder);
+    let trashed = trashed["snapshot"].as_str().unwrap();
+    fs::remove_file(&files[0]).unwrap();
+    fs::write(&files[1], "small").unwrap();
+    client.backup(&folder);
+    client.run(&["forget", trashed]).expect(0);
+
+    let [letter, gone] = ["letter", "gone"].map(|name| home.path(name));
+    let mut random = Random::new(seed());
+    for file in [&letter, &gone, &letter] {
+        fs::write(file, random.bytes(200_000)).unwrap();
+        client.run(&["put".as_ref(), file.as_os_str()]).expect(0);
+    }
+    client.run(&["rm", "gone"]).expect(0);
+    damage_packs(&server.data_packs());
+
+    let output = server.admin(&["verify", "--full", "--json"]).expect(6);
+    let snapshots = output.all("incomplete-snapshot");
+    let in_trash: Vec<&Value> = snapshots.iter().filter(|snapshot| snapshot["in_trash"] == true).collect();
+    assert_eq!(in_trash.len(), 1, "{snapshots:?}");
+    let lost: BTreeSet<String> = files.iter().map(|file| file.to_str().unwrap().to_owned()).collect();
+    assert_eq!(paths_in(in_trash[0]), lost);
+    let versions: BTreeSet<String> = output
+        .all("incomplete-version")
+        .iter()
+        .map(|version| {
+            format!("{} {} {} {}", version["path"], version["version"], version["is_newest"], version["in_trash"])
+        })
+        .collect();
+    let expected = [r#""gone" 2 true true"#, r#""letter" 1 false false"#, r#""letter" 3 true false"#];
+    assert_eq!(versions, expected.map(str::to_owned).into());
+    assert_eq!(number(&output.last("verified"), "incomplete_versions"), 3);
+    assert_eq!(number(&output.last("verified"), "incomplete_snapshots"), snapshots.len() as u64);
+    let words = String::from_utf8(server.admin(&["verify", "--full"]).expect(6).stdout).unwrap();
+    for line in ["letter, version 1, not the newest: cannot be read", "gone, version 2, in the trash: cannot be read"] {
+        assert!(words.contains(line), "{words}");
+    }
+}
+
 #[test]
 fn a_scrub_finds_damage_by_itself() {
     let options = ["--scrub-interval", "200ms", "--scrub-rate", "64MiB"];

@@ -18,6 +18,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::home::Home;
 use crate::keys::random;
 use crate::login::passwords::{self, PASSWORD_LEN_MAX};
+use crate::metrics::{MEMORY_ADVICE, memory_doubt};
 use crate::options::Options;
 use crate::units::ByteCount;
 
@@ -163,6 +164,8 @@ fn status_text(item: &StatusItem) -> String {
             ));
         }
     }
+    let doubt = item.running.as_ref().and_then(|running| memory_doubt(running.hash_mismatches));
+    lines.extend(doubt.map(|doubt| format!("MEMORY          {doubt}; {MEMORY_ADVICE}")));
     lines.push(format!("accounts        {}", item.accounts));
     lines.push(format!("devices         {}", item.devices));
     lines.push(format!("vaults          {}", item.vaults));
@@ -327,11 +330,12 @@ pub(crate) fn upkeep_text(item: &Item) -> String {
         Item::DamagedFile(file) => format!("{}: {}", file.path, file.what),
         Item::IncompleteSnapshot(snapshot) => {
             let mut text = format!(
-                "snapshot {} ({} of {}, {}): {} paths do not restore",
+                "snapshot {} ({} of {}, {}{}): {} paths do not restore",
                 &snapshot.snapshot[..12.min(snapshot.snapshot.len())],
                 snapshot.chain.escape_debug(),
                 snapshot.device.escape_debug(),
                 snapshot.account,
+                if snapshot.in_trash { ", in the trash" } else { "" },
                 snapshot.paths_total
             );
             snapshot.paths.iter().for_each(|path| text.push_str(&format!("\n  {path}")));
@@ -340,6 +344,14 @@ pub(crate) fn upkeep_text(item: &Item) -> String {
             }
             text
         }
+        Item::IncompleteVersion(version) => format!(
+            "drive of {}: {}, version {}{}{}: cannot be read",
+            version.account,
+            version.path.as_deref().unwrap_or("a file"),
+            version.version,
+            if version.is_newest { "" } else { ", not the newest" },
+            if version.in_trash { ", in the trash" } else { "" },
+        ),
         Item::RepairedPack(pack) => match &pack.moved_to {
             Some(new) => format!("pack {}: set aside; {} sound records are in {new} now", pack.pack, pack.records),
             None if pack.is_set_aside => format!("pack {}: set aside; nothing of it could be saved", pack.pack),
@@ -352,24 +364,26 @@ pub(crate) fn upkeep_text(item: &Item) -> String {
         }
         Item::Verified(item) if item.packs == 0 => format!("verified {} objects, {}", item.objects, about(item.bytes)),
         Item::Verified(item) => format!(
-            "verified {} packs, {}: {} damaged, {} objects lost, {} snapshots incomplete{}",
+            "verified {} packs, {}: {} damaged, {} objects lost, {} snapshots and {} versions of drives incomplete{}",
             item.packs,
             about(item.bytes),
             item.damaged_packs,
             item.lost_objects,
             item.incomplete_snapshots,
+            item.incomplete_versions,
             match item.damaged_files {
                 0 => String::new(),
                 count => format!(", {count} other files damaged"),
             }
         ),
         Item::Repaired(item) => format!(
-            "looked at {} packs: {} {}, {} taken in, {} snapshots incomplete{}",
+            "looked at {} packs: {} {}, {} taken in, {} snapshots and {} versions of drives incomplete{}",
             item.packs,
             item.damaged_packs,
             if item.is_dry_run { "need repair" } else { "repaired" },
             item.adopted_packs,
             item.incomplete_snapshots,
+            item.incomplete_versions,
             item.strangers.iter().map(|path| format!("\n  not ours, left alone: {path}")).collect::<String>()
         ),
         Item::Reindexed(item) => format!(

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::failure::{Failure, FailureKind};
 use crate::home::{keys_dir, load_keys};
+use crate::metrics::{MEMORY_ADVICE, memory_doubt};
 use crate::private_files;
 use crate::validity::Validity;
 
@@ -134,6 +135,8 @@ fn of_status(status: &StatusItem, settings: &Settings) -> Vec<CheckItem> {
         None => good("clock", "it is believed"),
         Some(why) => bad("clock", why, "put the clock right, then `backup-server retention confirm-clock`"),
     });
+    let doubt = status.running.as_ref().and_then(|running| memory_doubt(running.hash_mismatches));
+    checks.extend(doubt.map(|doubt| bad("memory", &doubt, MEMORY_ADVICE)));
     checks.push(match status.suspended_devices {
         0 => good("devices", &format!("{} of {} accounts", status.devices, status.accounts)),
         n => {

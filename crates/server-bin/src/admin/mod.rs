@@ -184,6 +184,7 @@ pub(crate) enum Item {
     Progress(ProgressItem),
     DamagedPack(DamagedPackItem),
     DamagedFile(DamagedFileItem),
+    IncompleteVersion(IncompleteVersionItem),
     IncompleteSnapshot(IncompleteSnapshotItem),
     RepairedPack(RepairedPackItem),
     AdoptedPack { pack: String },
@@ -309,6 +310,22 @@ pub(crate) struct IncompleteSnapshotItem {
     pub(crate) paths: Vec<String>,
     /// How many paths there are; `paths` has the first of them.
     pub(crate) paths_total: u64,
+    /// Whether it is in the trash.
+    pub(crate) in_trash: bool,
+}
+
+/// A version of a file of a drive that cannot be read in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IncompleteVersionItem {
+    pub(crate) account: String,
+    pub(crate) vault: String,
+    /// None in a sealed vault, whose names the server cannot read.
+    pub(crate) path: Option<String>,
+    pub(crate) version: u64,
+    pub(crate) received_ms: u64,
+    /// Whether it is what the file is now.
+    pub(crate) is_newest: bool,
+    pub(crate) in_trash: bool,
 }
 
 /// What became of a damaged pack.
@@ -344,7 +361,10 @@ pub(crate) struct VerifiedItem {
     pub(crate) damaged_files: u64,
     /// Objects of which no sound copy is left, among those looked at.
     pub(crate) lost_objects: u64,
+    /// Those in the trash too.
     pub(crate) incomplete_snapshots: u64,
+    /// Of files of drives, those in the trash too.
+    pub(crate) incomplete_versions: u64,
 }
 
 /// What was repaired.
@@ -356,6 +376,7 @@ pub(crate) struct RepairedItem {
     pub(crate) adopted_packs: u64,
     pub(crate) strangers: Vec<String>,
     pub(crate) incomplete_snapshots: u64,
+    pub(crate) incomplete_versions: u64,
 }
 
 /// What was rebuilt.
@@ -478,6 +499,8 @@ pub(crate) struct RunningItem {
     pub(crate) sessions: u64,
     /// Snapshots since it was started that keep unusually little of the one before.
     pub(crate) unusual_snapshots: u64,
+    /// Records since then whose content was not what their ids promise.
+    pub(crate) hash_mismatches: u64,
 }
 
 /// An invitation.

@@ -105,6 +105,7 @@ impl Shared {
             clients: metrics.clients.get(),
             sessions: metrics.sessions.get(),
             unusual_snapshots: metrics.unusual_snapshots.get(),
+            hash_mismatches: metrics.hash_mismatches.get(),
         }
     }
 }

@@ -4,15 +4,17 @@ use std::time::{Duration, Instant};
 
 use object::{VaultId, hex};
 use store::{PackChoice, PackReport, Snapshot, Store, StoreError, UnixMs};
+use vault::Keys;
 
 use crate::admin::affected::{self, PATHS_MAX};
 use crate::admin::key_files;
 use crate::admin::{
-    DamagedFileItem, DamagedObjectItem, DamagedPackItem, FlawItem, IncompleteSnapshotItem, Item, ProgressItem,
-    RepairedItem, RepairedPackItem, VerifiedItem, VerifyScope,
+    DamagedFileItem, DamagedObjectItem, DamagedPackItem, FlawItem, IncompleteSnapshotItem, IncompleteVersionItem, Item,
+    ProgressItem, RepairedItem, RepairedPackItem, VerifiedItem, VerifyScope,
 };
 use crate::catalog_backup;
 use crate::clock;
+use crate::drive::DriveView;
 use crate::failure::{Failure, FailureKind};
 use crate::home::{Home, failed};
 
@@ -69,6 +71,7 @@ impl Upkeep<'_> {
             damaged_files: 0,
             lost_objects: 0,
             incomplete_snapshots: 0,
+            incomplete_versions: 0,
         };
         match scope {
             VerifyScope::Full => {
@@ -82,9 +85,10 @@ impl Upkeep<'_> {
             VerifyScope::Snapshot(prefix) => self.verify_snapshot(prefix, &mut sum, emit)?,
         }
         if !matches!(scope, VerifyScope::Snapshot(_)) {
-            sum.incomplete_snapshots = self.tell_incomplete(emit)?;
+            (sum.incomplete_snapshots, sum.incomplete_versions) = self.tell_incomplete(emit)?;
         }
-        let is_sound = sum.damaged_packs == 0 && sum.incomplete_snapshots == 0 && sum.lost_objects == 0;
+        let incomplete = sum.incomplete_snapshots + sum.incomplete_versions;
+        let is_sound = sum.damaged_packs == 0 && incomplete == 0 && sum.lost_objects == 0;
         let damaged_files = sum.damaged_files;
         emit(Item::Verified(sum));
         let of_files = |failure: Failure| {
@@ -191,6 +195,7 @@ impl Upkeep<'_> {
             adopted_packs: 0,
             strangers: Vec::new(),
             incomplete_snapshots: 0,
+            incomplete_versions: 0,
         };
         if !is_dry_run {
             let orphans = store.adopt_orphans(clock::now()).map_err(cannot)?;
@@ -226,8 +231,9 @@ impl Upkeep<'_> {
                 }));
             }
         }
-        sum.incomplete_snapshots = self.tell_incomplete(emit)?;
-        let needs_more = sum.incomplete_snapshots > 0 || (is_dry_run && sum.damaged_packs > 0);
+        (sum.incomplete_snapshots, sum.incomplete_versions) = self.tell_incomplete(emit)?;
+        let needs_more =
+            sum.incomplete_snapshots + sum.incomplete_versions > 0 || (is_dry_run && sum.damaged_packs > 0);
         emit(Item::Repaired(sum));
         if !needs_more {
             return Ok(());
@@ -242,21 +248,41 @@ impl Upkeep<'_> {
         Err(failure)
     }
 
-    /// Tells of every snapshot that does not restore in full, and says how many there are.
-    fn tell_incomplete(&self, emit: &mut dyn FnMut(Item)) -> Result<u64, Failure> {
+    /// Tells of every snapshot that does not restore in full and of every version of a drive's file that cannot be read, those in
+    /// the trash too, and says how many there are of each.
+    fn tell_incomplete(&self, emit: &mut dyn FnMut(Item)) -> Result<(u64, u64), Failure> {
         let store = &self.home.store;
         let cannot = |error: StoreError| failed("cannot look for incomplete snapshots", &error);
-        let mut count = 0;
+        let (mut snapshots, mut versions) = (0, 0);
         for account in store.accounts().map_err(cannot)? {
             for vault in store.vaults(account.id).map_err(cannot)? {
                 for snapshot in store.incomplete_snapshots(vault.id).map_err(cannot)? {
                     self.check_wanted()?;
-                    count += 1;
+                    snapshots += 1;
                     emit(self.incomplete(&account.name, &vault, snapshot)?);
+                }
+                let states = store.incomplete_drive_states(vault.id).map_err(cannot)?;
+                if states.is_empty() {
+                    continue;
+                }
+                let keys = crate::vaults::managed_key(&self.home.keys, &vault).ok().map(|key| Keys::new(&key));
+                for state in states {
+                    versions += 1;
+                    let view = keys.as_ref().map(|keys| DriveView::new(store, vault.id, keys));
+                    let path = view.and_then(|view| view.open_path(state.sealed_path).ok());
+                    emit(Item::IncompleteVersion(IncompleteVersionItem {
+                        account: account.name.clone(),
+                        vault: vault_name(vault.id),
+                        path: path.map(|path| String::from_utf8_lossy(path.as_bytes()).escape_debug().to_string()),
+                        version: state.version,
+                        received_ms: clock::wire_ms(state.received),
+                        is_newest: state.is_newest,
+                        in_trash: state.is_trashed,
+                    }));
                 }
             }
         }
-        Ok(count)
+        Ok((snapshots, versions))
     }
 
     fn incomplete(&self, account: &str, vault: &store::Vault, snapshot: Snapshot) -> Result<Item, Failure> {
@@ -272,6 +298,7 @@ impl Upkeep<'_> {
             received_ms: clock::wire_ms(snapshot.received),
             paths: found.paths,
             paths_total: found.total,
+            in_trash: snapshot.trashed.is_some(),
         }))
     }
 

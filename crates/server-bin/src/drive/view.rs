@@ -147,7 +147,10 @@ impl<'a> DriveView<'a> {
     }
 
     /// The path of an entry, cut from the front when it is longer than paths may be.
-    fn open_path(&self, sealed_names: Vec<Vec<u8>>) -> Result<DrivePath, DriveError> {
+    ///
+    /// # Errors
+    /// [`DriveError::Unreadable`] when a name does not open.
+    pub(crate) fn open_path(&self, sealed_names: Vec<Vec<u8>>) -> Result<DrivePath, DriveError> {
         let mut folder_salt = ROOT_SALT;
         let mut names = Vec::new();
         for sealed in sealed_names {

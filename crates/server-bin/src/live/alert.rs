@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::clock;
 use crate::live::{Activity, ActivityKind, DeviceName, Viewer};
+use crate::metrics::{MEMORY_ADVICE, memory_doubt};
 use crate::service::Service;
 
 const MINUTE_MS: i64 = 60_000;
@@ -63,6 +64,8 @@ pub(crate) enum AlertKind {
     DiskNearlyFull,
     /// The clock is not believed.
     ClockDoubtful,
+    /// What came was not what was sent, several times.
+    MemoryDoubtful,
     /// Devices wait for an administrator.
     DevicesSuspended,
     /// A snapshot keeps unusually little of the one before.
@@ -152,6 +155,10 @@ fn findings(service: &Service, now: UnixMs) -> Result<Findings, StoreError> {
     let store = &service.home.store;
     let mut found = Findings::default();
     look_at_server(store, &mut found)?;
+    if let Some(doubt) = memory_doubt(service.metrics.hash_mismatches.get()) {
+        let words = [format!("{doubt}."), format!("Somebody should {MEMORY_ADVICE}.")];
+        found.add(None, None, (AlertKind::MemoryDoubtful, true), words);
+    }
     let connected = service.board.devices();
     let mut unusual = BTreeMap::new();
     for chain in store.retained_chains()? {

@@ -11,7 +11,7 @@ use vault::{Compress, DeltaEncoder, Keys, PlainObject, Sealer, VaultKey};
 
 use crate::backup::{Backup, noise, restore, sealer};
 use crate::client::{Client, Device};
-use crate::server::TestServer;
+use crate::server::{TestServer, text};
 
 /// A file of one chunk, backed up; and what makes a second version of it.
 struct Versions {
@@ -320,9 +320,21 @@ async fn content_that_is_not_what_its_id_promises_ends_the_session() {
     let mut bytes = record.bytes().to_vec();
     let at = bytes.len() - 8;
     bytes[at] ^= 1;
-    versions.device.client.put(&[SealedRecord::new(bytes.into()).unwrap()]).await;
+    versions.device.client.put(&[SealedRecord::new(bytes.clone().into()).unwrap()]).await;
     assert_eq!(versions.device.client.end().await.unwrap().code(), FailCode::Integrity);
     assert_eq!(server.metric("backup_server_hash_mismatches_total").await, 2);
+    for _ in 2..4 {
+        let status = text(&server.command(&["status"]).await.stdout);
+        assert!(!status.contains("MEMORY"), "a few of them may happen: {status}");
+        versions.device.reconnect(server.server.address()).await;
+        versions.device.client.begin("home").await;
+        versions.device.client.put(&[SealedRecord::new(bytes.clone().into()).unwrap()]).await;
+        assert_eq!(versions.device.client.end().await.unwrap().code(), FailCode::Integrity);
+    }
+    let status = text(&server.command(&["status"]).await.stdout);
+    assert!(status.contains("MEMORY          4 records came that are not what their ids promise"), "{status}");
+    let checks = text(&server.command(&["doctor"]).await.stdout);
+    assert!(checks.contains("BAD       memory"), "{checks}");
 
     // Records of another vault do not open at all.
     versions.device.reconnect(server.server.address()).await;

@@ -407,7 +407,51 @@ struct Entry {
 }
 
 /// The names on the way to a node, from the root.
-fn sealed_path(connection: &Connection, node: NodeId) -> Result<Vec<Vec<u8>>, StoreError> {
+/// A state of a file of a drive, and what it refers to.
+pub(crate) struct StateRow {
+    pub(crate) node: NodeId,
+    pub(crate) version: u64,
+    pub(crate) content: ObjectId,
+    pub(crate) received: UnixMs,
+    pub(crate) is_newest: bool,
+}
+
+/// All states of all files of a drive that have any bytes, older ones and those in the trash too, in the order of nodes and
+/// versions after this one.
+pub(crate) fn states(
+    connection: &Connection,
+    vault: VaultKey,
+    (node, version): (NodeId, u64),
+    limit: usize,
+) -> Result<Vec<StateRow>, StoreError> {
+    let sql = "SELECT drive_node.node, drive_version.version, content, received_ms,
+                   drive_version.version = drive_node.version
+               FROM drive_version JOIN drive_node ON drive_node.node = drive_version.node
+               WHERE vault = ?1 AND content IS NOT NULL
+                   AND (drive_version.node, drive_version.version) > (?2, ?3)
+               ORDER BY drive_version.node, drive_version.version LIMIT ?4";
+    rows(connection, sql, (vault.0, node.0, signed(version), signed(limit as u64)), |row| {
+        Ok(StateRow {
+            node: NodeId(row.get(0)?),
+            version: unsigned(row, 1)?,
+            content: ObjectId::from_bytes(row.get(2)?),
+            received: UnixMs(row.get(3)?),
+            is_newest: row.get(4)?,
+        })
+    })
+}
+
+/// Whether something of a drive, or a directory that it is in, is in the trash.
+pub(crate) fn is_trashed(connection: &Connection, node: NodeId) -> Result<bool, StoreError> {
+    let sql = "WITH RECURSIVE way (parent, trashed_ms) AS (
+                   SELECT parent, trashed_ms FROM drive_node WHERE node = ?1
+                   UNION ALL SELECT above.parent, above.trashed_ms
+                   FROM drive_node above JOIN way ON above.node = way.parent)
+               SELECT count(trashed_ms) > 0 FROM way";
+    Ok(row(connection, sql, [node.0], |row| row.get(0))?.unwrap_or_default())
+}
+
+pub(crate) fn sealed_path(connection: &Connection, node: NodeId) -> Result<Vec<Vec<u8>>, StoreError> {
     let sql = "WITH RECURSIVE way (parent, sealed_name, height) AS (
                    SELECT parent, sealed_name, 0 FROM drive_node WHERE node = ?1
                    UNION ALL SELECT above.parent, above.sealed_name, height + 1
