@@ -538,3 +538,83 @@ fn a_flipped_byte_beside_the_packs_is_found_and_its_file_named() {
     }
     pair.server.admin(&["verify"]).expect(0);
 }
+
+/// What `docs/recovery.md` says to do about each file beside the packs does what it says: `verify` is content, the client is
+/// served, and what was backed up restores.
+#[test]
+fn a_damaged_file_beside_the_packs_is_mended_as_the_guide_says() {
+    let mut pair = Pair::with(SMALL_PACKS, User::Same);
+    let folder = pair.home.path("files");
+    write_files(&folder, 2);
+    pair.client.backup(&folder);
+    // The ledger begins with the first thing that it has to remember.
+    pair.server.admin(&["retention", "set", "--keep-last", "9", "--min-age", "0s"]).expect(0);
+    let listed = pair.client.run(&["--json", "snapshots"]).expect(0).all("snapshot");
+    pair.client.run(&["hold", listed[0]["snapshot"].as_str().unwrap()]).expect(0);
+    let data = pair.server.data_dir().to_owned();
+    let certificate = fs::read(data.join("keys/tls.crt")).unwrap();
+
+    let damaged = |pair: &Pair, name: &str| {
+        pair.server.wait_until_quiet();
+        let path = data.join(name);
+        let len = fs::metadata(&path).unwrap().len();
+        flip(&path, usize::try_from(len / 2).unwrap());
+        let output = pair.server.admin(&["verify", "--json"]).expect(6);
+        assert_eq!(output.all("damaged-file")[0]["path"], path.to_str().unwrap(), "{name}");
+        path
+    };
+    let mended = |pair: &Pair, name: &str| {
+        pair.server.wait_until_quiet();
+        let output = pair.server.admin(&["verify", "--json"]);
+        let named = output.all("damaged-file");
+        assert!(named.is_empty(), "{name}: {named:?}");
+        output.expect(0);
+        let target = pair.home.path(&format!("after {}", name.replace('/', " ")));
+        pair.client.restore("latest", &target);
+        assert_same_tree(&folder, &below(&target, &folder), CompareOptions::for_this_user());
+        assert!(pair.server.status()["deletion_latch"].is_null(), "{name}");
+    };
+
+    let restart = |pair: &mut Pair| {
+        pair.server.stop();
+        pair.server.restart();
+        pair.client.set_connection("port", &pair.server.port().to_string());
+    };
+
+    damaged(&pair, "packs/ANCHOR");
+    fs::write(folder.join("new"), "anything").unwrap();
+    pair.client.backup(&folder);
+    mended(&pair, "packs/ANCHOR");
+
+    damaged(&pair, "packs/LEDGER");
+    restart(&mut pair);
+    mended(&pair, "packs/LEDGER");
+
+    let master = data.join("keys/master.key");
+    let copy = fs::read(&master).unwrap();
+    damaged(&pair, "keys/master.key");
+    fs::write(&master, copy).unwrap();
+    mended(&pair, "keys/master.key");
+
+    let vaults = damaged(&pair, "keys/vaults.keys");
+    fs::rename(&vaults, pair.home.path("vaults.keys")).unwrap();
+    restart(&mut pair);
+    assert!(vaults.exists());
+    mended(&pair, "keys/vaults.keys");
+
+    let certificate_path = data.join("keys/tls.crt");
+    fs::write(&certificate_path, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    pair.server.admin(&["verify"]).expect(6);
+    fs::remove_file(&certificate_path).unwrap();
+    restart(&mut pair);
+    assert_ne!(fs::read(&certificate_path).unwrap(), certificate, "it is another, of the same key");
+    mended(&pair, "keys/tls.crt");
+
+    pair.server.admin(&["catalog", "backup"]).expect(0);
+    let backup = files_below(&data.join("catalog-backups")).pop().expect("there is one");
+    damaged(&pair, backup.strip_prefix(&data).unwrap().to_str().unwrap());
+    pair.server.admin(&["catalog", "backup"]).expect(0);
+    // Of one day the newest is kept.
+    assert!(!backup.exists());
+    mended(&pair, "catalog-backups");
+}
