@@ -29,7 +29,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return exit.code();
         }
     };
-    machine::raise_file_limit();
+    machine::set_limits();
     match commands::run(&args) {
         Ok(exit) => exit.code(),
         Err(failure) => failure.report(args.wants_events()).code(),
