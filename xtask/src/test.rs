@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::run::{Outcome, cargo, path_with_tools, run as run_command, tool, workspace};
+use crate::run::{Outcome, cargo, path_with_tools, run as run_command, target_dir, tool, workspace};
 use crate::{tidy, web};
 
 const DENY_VERSION: &str = "0.20.2";
@@ -10,10 +10,11 @@ const NEXTEST_VERSION: &str = "0.9.143";
 
 type Step = (&'static str, fn() -> Outcome);
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("format", format),
     ("tidy", || tidy::run(&[])),
     ("lints", lints),
+    ("fuzz", fuzz_targets),
     ("docs", docs),
     ("dependencies", dependencies),
     ("doctests", doctests),
@@ -44,6 +45,16 @@ fn format() -> Outcome {
 
 fn lints() -> Outcome {
     run_command(cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
+}
+
+/// Fuzz targets are a workspace of their own, which needs another toolchain to run: here they are only compiled, as far as it takes
+/// to know that they fit what they try.
+fn fuzz_targets() -> Outcome {
+    let mut command = cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--locked", "--quiet"]);
+    command.env("RUSTFLAGS", "--cfg fuzzing -D warnings").env("CARGO_TARGET_DIR", target_dir().join("fuzz-check"));
+    // It is linked, and not made: that would take a compiler of C++.
+    command.env("CUSTOM_LIBFUZZER_PATH", target_dir().join("libFuzzer.a"));
+    run_command(command)
 }
 
 fn docs() -> Outcome {

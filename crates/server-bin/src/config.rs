@@ -1,7 +1,7 @@
 //! [`Settings`]: what holds, after flags, environment, file and defaults were put together. A `Settings` that exists is
 //! within all bounds.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +26,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub address: Option<HostPort>,
     pub hosts: Vec<String>,
+    pub trusted_proxies: Vec<IpAddr>,
     pub port_file: Option<PathBuf>,
     pub plain_http: bool,
     pub metrics: MetricsAccess,
@@ -88,6 +89,7 @@ impl Settings {
             listen: options.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
             address: options.address,
             hosts: options.hosts.unwrap_or_default(),
+            trusted_proxies: options.trusted_proxies.unwrap_or_default(),
             port_file: options.port_file,
             plain_http: options.plain_http.unwrap_or(false),
             metrics: options.metrics.unwrap_or(MetricsAccess::Loopback),
@@ -132,6 +134,7 @@ impl Settings {
             listen: Some(self.listen),
             address: self.address.clone(),
             hosts: Some(self.hosts.clone()),
+            trusted_proxies: Some(self.trusted_proxies.clone()),
             port_file: self.port_file.clone(),
             plain_http: Some(self.plain_http),
             metrics: Some(self.metrics),

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use proto::limits::WEB_SOCKET_MESSAGE_LEN_MAX;
 
 use crate::listen::Peer;
+use crate::login::Caller;
 use crate::rest::problem;
 use crate::service::Service;
 use crate::session;
@@ -24,6 +25,7 @@ const PROTOCOL: &str = "delta-backup/1";
 pub(crate) async fn connect(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Arc<Peer>>,
+    Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Response {
     let headers = request.headers();
@@ -31,6 +33,7 @@ pub(crate) async fn connect(
         // Programs do not say where they come from, browsers do; no page has any business here.
         return problem::new(StatusCode::FORBIDDEN, "web pages may not connect here").into_response();
     }
+    peer.ask_for(caller.address);
     let is_upgrade = request.version() == Version::HTTP_11 && has_token(headers, header::CONNECTION, "upgrade");
     if is_upgrade && has_token(headers, header::UPGRADE, PROTOCOL) {
         upgrade(request, peer, service)

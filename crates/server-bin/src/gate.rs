@@ -8,14 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use crate::address_key::AddressKey;
+use crate::proxies::Proxies;
 
 /// Most connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct GateLimits {
     /// All together.
     pub(crate) sockets: usize,
     /// Of one address, not authenticated.
     pub(crate) strangers_per_address: usize,
+    /// Addresses of many, to which that does not apply.
+    pub(crate) proxies: Proxies,
 }
 
 /// Counts connections and lets new ones in.
@@ -64,10 +67,13 @@ impl Gate {
 
     /// Lets a connection in; `None` when there are too many and all are authenticated.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Admission> {
+        let is_single = !self.limits.proxies.is_one(address);
         let address = AddressKey::from(address);
         let mut state = self.lock();
         let mut has_shed = false;
-        if state.strangers_by_address.get(&address).is_some_and(|count| *count >= self.limits.strangers_per_address) {
+        if is_single
+            && state.strangers_by_address.get(&address).is_some_and(|count| *count >= self.limits.strangers_per_address)
+        {
             has_shed = state.shed_oldest(Some(address));
         }
         if state.socket_count >= self.limits.sockets {
@@ -145,7 +151,7 @@ mod tests {
     use super::*;
 
     fn gate(sockets: usize, strangers_per_address: usize) -> Arc<Gate> {
-        Gate::new(GateLimits { sockets, strangers_per_address })
+        Gate::new(GateLimits { sockets, strangers_per_address, proxies: Proxies::default() })
     }
 
     fn address(last: u8) -> IpAddr {

@@ -583,7 +583,7 @@ async fn permit(
     if login::is_foreign(request.method(), request.headers()) {
         return problem::new(StatusCode::FORBIDDEN, "pages of other sites change nothing here").into_response();
     }
-    let address = peer.address.ip().to_canonical();
+    let address = service.proxies.caller(peer.address.ip(), request.headers());
     let caller = Caller { address, is_tls: request.extensions().get::<Transport>().is_some_and(|t| t.is_tls) };
     request.extensions_mut().insert(caller);
     if access::allowed(Who::Stranger { is_local: address.is_loopback() }, action) {

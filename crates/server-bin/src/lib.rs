@@ -56,6 +56,7 @@ mod options;
 mod pool;
 mod porter;
 mod private_files;
+mod proxies;
 mod qr;
 mod release;
 mod reseal;

@@ -4,7 +4,7 @@
 //! TLS handshake, HTTP request, upgrade, greeting. Neither silence nor single bytes can stretch it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub(crate) struct Peer {
     /// Where they come from.
     pub(crate) address: SocketAddr,
+    /// For whom they ask, where they are a proxy of one client.
+    asks_for: OnceLock<IpAddr>,
     /// When the connection was accepted.
     pub(crate) accepted: Instant,
     /// The same by the clock on the wall, in Unix milliseconds.
@@ -66,12 +68,23 @@ impl Peer {
     pub(crate) fn new(address: SocketAddr, pass: Pass, metrics: &Metrics) -> Self {
         Self {
             address,
+            asks_for: OnceLock::new(),
             accepted: clock::instant(),
             accepted_ms: clock::now_ms(),
             pass,
             slot: OnceLock::new(),
             _socket: metrics.sockets.enter(),
         }
+    }
+
+    /// Who it is that is connected.
+    pub(crate) fn caller(&self) -> IpAddr {
+        self.asks_for.get().copied().unwrap_or_else(|| self.address.ip().to_canonical())
+    }
+
+    /// Notes for whom this connection is from now on.
+    pub(crate) fn ask_for(&self, caller: IpAddr) {
+        let _ = self.asks_for.set(caller);
     }
 
     /// Notes that the other end has logged in: the connection is not closed for being a stranger's any more. False when
@@ -140,7 +153,7 @@ pub(crate) fn take_over(passed: std::net::TcpListener) -> io::Result<TcpListener
 /// Accepts connections until told to stop.
 pub(crate) async fn accept(listener: TcpListener, front: Front) {
     let front = Arc::new(front);
-    let gate = Gate::new(front.limits);
+    let gate = Gate::new(front.limits.clone());
     loop {
         let accepted = tokio::select! {
             () = front.stop.cancelled() => return,

@@ -1,7 +1,7 @@
 //! [`Options`]: every setting of a server, as flags, environment variables and lines of a file give it. One list, so that
 //! the three cannot drift apart.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -30,6 +30,15 @@ pub struct Options {
     /// and localhost are always known
     #[arg(long, env = "BACKUP_SERVER_HOSTS", value_name = "NAMES", help_heading = "Network", value_delimiter = ',')]
     pub hosts: Option<Vec<String>>,
+    /// Proxies that are believed when they say for whom they ask (X-Forwarded-For); several with commas between them
+    #[arg(
+        long,
+        env = "BACKUP_SERVER_TRUSTED_PROXIES",
+        value_name = "ADDRESSES",
+        help_heading = "Network",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Option<Vec<IpAddr>>,
     /// Write the port to this file once the server listens
     #[arg(long, env = "BACKUP_SERVER_PORT_FILE", value_name = "FILE", help_heading = "Network")]
     pub port_file: Option<PathBuf>,
@@ -206,6 +215,7 @@ impl Options {
             listen: self.listen.or(others.listen),
             address: self.address.or(others.address),
             hosts: self.hosts.or(others.hosts),
+            trusted_proxies: self.trusted_proxies.or(others.trusted_proxies),
             port_file: self.port_file.or(others.port_file),
             plain_http: self.plain_http.or(others.plain_http),
             metrics: self.metrics.or(others.metrics),

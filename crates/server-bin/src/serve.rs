@@ -89,6 +89,7 @@ impl Server {
             limits: GateLimits {
                 sockets: settings.max_connections,
                 strangers_per_address: settings.max_unauthenticated,
+                proxies: service.proxies.clone(),
             },
             login_timeout: settings.login_timeout,
             plain_http: settings.plain_http,

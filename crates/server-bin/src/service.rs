@@ -25,6 +25,7 @@ use crate::login::passwords::Passwords;
 use crate::login::verified::Verified;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
+use crate::proxies::Proxies;
 use crate::rest::links::Downloads;
 use crate::rest::tickets::Tickets;
 use crate::rest::tus::Turns;
@@ -58,6 +59,8 @@ pub(crate) struct Service {
     pub(crate) refusals: RefusalBrake,
     /// Names of this server.
     pub(crate) hosts: Hosts,
+    /// Who may ask for others.
+    pub(crate) proxies: Proxies,
     /// Where a browser finds the server when nobody says otherwise.
     pub(crate) listens: HostPort,
     /// Vaults somebody is connected to.
@@ -116,6 +119,7 @@ impl Service {
             back_off: BackOff::default(),
             refusals: RefusalBrake::default(),
             hosts: Hosts::new(&home.settings),
+            proxies: Proxies::new(&home.settings.trusted_proxies),
             listens,
             vaults: Vaults::default(),
             bases: Arc::new(BasisCache::new(Arc::clone(&metrics))),

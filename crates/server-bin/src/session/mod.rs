@@ -384,7 +384,7 @@ impl<H: Hands> Driver<H> {
 
     /// What the other end is to the rules of access.
     fn who(&self) -> Who {
-        let is_local = self.peer.address.ip().to_canonical().is_loopback();
+        let is_local = self.peer.caller().is_loopback();
         self.client().map_or(Who::Stranger { is_local }, |client| client.who)
     }
 
@@ -491,7 +491,7 @@ impl<H: Hands> Driver<H> {
         stream: StreamId,
         look: impl FnOnce(&Service, IpAddr) -> Result<(Client, ServerReply), Failure> + Send + 'static,
     ) {
-        let address = self.peer.address.ip().to_canonical();
+        let address = self.peer.caller();
         let look = move |service: &Service| {
             let looked = look(service, address);
             if let Err(failure) = &looked

@@ -322,6 +322,39 @@ async fn guessing_is_slowed_down_by_whichever_door() {
     server.stop().await;
 }
 
+/// Behind a proxy everybody comes from one address.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_each_client_is_known_by_its_own_address() {
+    let server = TestServer::start_with(|options| options.trusted_proxies = Some(vec![[127, 0, 0, 1].into()])).await;
+    let browser = Browser::logged_in(&server, "admin").await;
+    let guess = async |from: &str, account: &str, password: &str| {
+        let body = json!({ "account": account, "password": password }).to_string();
+        let head = format!(
+            "POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             X-Forwarded-For: 8.8.8.8, {from}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        send(browser.address, &head, body.as_bytes()).await.status
+    };
+    for _ in 0..5 {
+        assert_eq!(guess("10.0.0.1", "somebody", "wrong password").await, 401);
+    }
+    assert_eq!(guess("10.0.0.1", "admin", PASSWORD).await, 429, "that address waits, whatever it asks for");
+    assert_eq!(guess("10.0.0.2", "admin", PASSWORD).await, 200, "its neighbours do not");
+    let audit = browser.get("/api/v1/audit?event=login-refused").await.expect(200).json();
+    let addresses: Vec<&str> =
+        audit["items"].as_array().unwrap().iter().map(|item| item["address"].as_str().unwrap()).collect();
+    assert_eq!(addresses, ["10.0.0.1"; 5], "what a client says of itself counts for nothing");
+
+    // What is for this machine alone is for nobody who comes by the proxy.
+    let measure = async |header: &str| {
+        let head = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n");
+        send(browser.address, &head, b"").await.status
+    };
+    assert_eq!([measure("").await, measure("X-Forwarded-For: 10.0.0.1\r\n").await], [200, 404]);
+    server.stop().await;
+}
+
 /// RFC 6238, written apart from the server.
 fn code_at(secret: &str, step: u64) -> String {
     let bits: String = secret

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::gate::{Gate, GateLimits};
 use crate::home::Home;
 use crate::listen::Peer;
+use crate::proxies::Proxies;
 use crate::service::Service;
 use crate::session::event::Event;
 use crate::session::fetch::FetchReader;
@@ -97,7 +98,7 @@ impl Host {
             connections: Vec::new(),
             writings: Vec::new(),
             collection: None,
-            gate: Gate::new(GateLimits { sockets: 64, strangers_per_address: 64 }),
+            gate: Gate::new(GateLimits { sockets: 64, strangers_per_address: 64, proxies: Proxies::default() }),
             refused_threads: 0,
             is_stopping: false,
         }
