@@ -19,6 +19,11 @@ enum Job {
     },
     Directory(Vec<u8>),
     Entries(Vec<u8>),
+    /// A whole stat cache: its records, and which is the directory `/`.
+    Cache {
+        records: Vec<Vec<u8>>,
+        root: u8,
+    },
     /// A file of the signature cache, behind its magic where this says so.
     Signatures {
         bytes: Vec<u8>,
@@ -26,12 +31,18 @@ enum Job {
     },
 }
 
-/// In memory where there is such a thing.
-static PATH: LazyLock<PathBuf> = LazyLock::new(|| {
+/// Entries that are read of a cache whose directories are in each other.
+const ENTRIES_MAX: usize = 10_000;
+
+static PATH: LazyLock<PathBuf> = LazyLock::new(|| in_memory("signatures"));
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| in_memory("stat"));
+
+/// A path of this process's own, in memory where there is such a thing.
+fn in_memory(name: &str) -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
     let folder = if memory.is_dir() { memory } else { std::env::temp_dir() };
-    folder.join(format!("delta-backup-fuzz-{}", std::process::id()))
-});
+    folder.join(format!("delta-backup-fuzz-{}-{name}", std::process::id()))
+}
 
 fuzz_target!(|job: Job| {
     match job {
@@ -47,6 +58,11 @@ fuzz_target!(|job: Job| {
         Job::Entries(bytes) => {
             let count = fuzzing::entries(&bytes);
             assert!(count <= bytes.len());
+        }
+        Job::Cache { records, root } => {
+            std::fs::create_dir_all(&*FOLDER).expect("there is room");
+            let count = fuzzing::cache(&FOLDER, &records, root.into(), ENTRIES_MAX);
+            assert!(count <= ENTRIES_MAX);
         }
         Job::Signatures { mut bytes, is_right } => {
             if is_right {

@@ -48,6 +48,25 @@ enum Job {
     Credentials(String),
     Properties(Vec<u8>),
     Mtime(String),
+    SavedAs(Vec<u8>),
+    Cursor(String),
+    /// The place of a page, of a folder or of a search.
+    RightCursor {
+        numbers: (u64, Option<u64>),
+        path: String,
+    },
+    Cookies {
+        before: String,
+        name: bool,
+        secret: [u8; 32],
+        after: String,
+    },
+    Host {
+        server: String,
+        said: String,
+    },
+    /// What other sites may call themselves.
+    StrangeHost(String),
 }
 
 fuzz_target!(|job: Job| {
@@ -112,6 +131,24 @@ fuzz_target!(|job: Job| {
         Job::Credentials(value) => drop(fuzzing::credentials(&value)),
         Job::Properties(body) => drop(fuzzing::wanted(body)),
         Job::Mtime(said) => drop(fuzzing::mtime(&said)),
+        Job::SavedAs(name) => fuzzing::saved_as(&name),
+        Job::Cursor(said) => drop(fuzzing::cursor(&said)),
+        Job::RightCursor { numbers: (first, second), path } => {
+            let second = second.map(|number| format!("{number}.")).unwrap_or_default();
+            fuzzing::cursor(&format!("{first}.{second}{path}"));
+        }
+        Job::Cookies { before, name, secret, after } => {
+            let name = if name { "__Host-bk" } else { "bk" };
+            let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            fuzzing::cookies(&format!("{before}{name}={secret}{after}"));
+        }
+        Job::Host { server, said } => {
+            fuzzing::host_port(&server);
+            fuzzing::host(&server, &said);
+        }
+        Job::StrangeHost(said) => {
+            assert!(!fuzzing::host("backup.test", &format!("{said}.example")));
+        }
     }
 });
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::Connection;
 use crate::signature_cache::RememberedFile;
 
-pub use crate::stat_cache::fuzzing::{directory, entries, root};
+pub use crate::stat_cache::fuzzing::{cache, directory, entries, root};
 
 /// Reads a connection file: refused, or the same after it is written again.
 pub fn connection(text: &str) -> bool {

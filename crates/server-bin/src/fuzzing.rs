@@ -7,8 +7,11 @@ use image::ImageFormat;
 
 use crate::Settings;
 use crate::browse::TreePath;
+use crate::host_port::HostPort;
+use crate::hosts::Hosts;
 use crate::login;
 use crate::login::code::Code;
+use crate::login::cookie::SessionCookie;
 use crate::login::token::ApiSecret;
 use crate::options::Options;
 use crate::retention::Policy;
@@ -16,7 +19,8 @@ use crate::thumbnail::Picture;
 
 pub use crate::catalog_backup::fuzzing::{opened, sealed};
 pub use crate::dav::fuzzing::{mtime, wanted};
-pub use crate::rest::fuzzing::{Part, conditions, multipart, path, range};
+pub use crate::mirror::fuzzing::record;
+pub use crate::rest::fuzzing::{Part, conditions, cursor, multipart, path, range, saved_as};
 pub use crate::rest::tus::fuzzing::{announced, checksum};
 
 /// Reads `server.toml`: settings within their bounds, which are the same after they are shown, or a report that says what is
@@ -54,6 +58,28 @@ pub fn thumbnail(which: u8, file: &[u8]) -> Option<(u32, u32)> {
 pub fn credentials(value: &str) -> bool {
     let Ok(value) = value.parse() else { return false };
     login::credentials(&HeaderMap::from_iter([(header::AUTHORIZATION, value)])).is_some()
+}
+
+/// The session of a browser's cookies; over TLS never one that another host could have set.
+pub fn cookies(value: &str) -> bool {
+    let Ok(value) = value.parse() else { return false };
+    let headers = HeaderMap::from_iter([(header::COOKIE, value)]);
+    let (tls, plain) = (SessionCookie::of(&headers, true), SessionCookie::of(&headers, false));
+    assert!(tls.is_none() || plain.is_some());
+    tls.is_some()
+}
+
+/// Whether a browser may know a server of this name by a `Host` header.
+pub fn host(name: &str, said: &str) -> bool {
+    let Ok(said) = said.parse() else { return false };
+    Hosts::of(&[name]).allow(&HeaderMap::from_iter([(header::HOST, said)]))
+}
+
+/// Reads a host and a port: refused, or the same after it is written again.
+pub fn host_port(text: &str) -> bool {
+    let Ok(read) = text.parse::<HostPort>() else { return false };
+    assert_eq!(read.to_string().parse().as_ref(), Ok(&read));
+    true
 }
 
 /// Reads a place in a snapshot: refused, or the same after it is written again.

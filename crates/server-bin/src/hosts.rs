@@ -19,8 +19,11 @@ pub(crate) struct Hosts {
 impl Hosts {
     pub(crate) fn new(settings: &Settings) -> Self {
         let address = settings.address.iter().map(|address| &address.host);
-        let names = settings.hosts.iter().chain(address).map(|name| plain(name)).collect();
-        Self { names }
+        Self::of(&settings.hosts.iter().chain(address).map(String::as_str).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn of(names: &[&str]) -> Self {
+        Self { names: names.iter().map(|name| plain(name)).collect() }
     }
 
     /// Whether a request may call the server what it does.
@@ -62,7 +65,7 @@ mod tests {
 
     #[test]
     fn names_have_to_be_known_and_addresses_do_not() {
-        let hosts = Hosts { names: vec!["backup.example".to_owned()] };
+        let hosts = Hosts::of(&["backup.example"]);
         for known in [
             "localhost",
             "localhost:8080",
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn one_name_is_said_and_not_two() {
-        let hosts = Hosts { names: Vec::new() };
+        let hosts = Hosts::of(&[]);
         let mut headers = HeaderMap::new();
         assert!(!hosts.allow(&headers));
         headers.append(header::HOST, "localhost".parse().unwrap());

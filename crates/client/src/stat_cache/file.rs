@@ -12,7 +12,7 @@ use object::{ObjectId, VaultId};
 use super::layout::{CachedEntry, DirPointer, DirRecord, ROOT_LEN, Root};
 use crate::config::ensure_private;
 
-const FILE_MAGIC: &[u8; 16] = b"delta-backup st\x01";
+pub(super) const FILE_MAGIC: &[u8; 16] = b"delta-backup st\x01";
 const FILE_HEADER_LEN: usize = 32;
 const FRAME_LEN: usize = 8;
 /// Entries go out in segments of about this many bytes, so a huge directory needs little memory.
@@ -29,7 +29,7 @@ pub(crate) struct CacheKey {
 }
 
 impl CacheKey {
-    fn path(&self, folder: &Path, ending: &str) -> PathBuf {
+    pub(super) fn path(&self, folder: &Path, ending: &str) -> PathBuf {
         let mut hasher = blake3::Hasher::new_derive_key("delta-backup v1 stat cache name");
         hasher.update(self.vault.as_bytes());
         hasher.update(self.chain.as_bytes());

@@ -4,6 +4,8 @@
 //! begins by asking what is stored now, and a run that is cut off at any moment is gone on with by the next.
 #![expect(clippy::disallowed_methods, reason = "the record of a mirror stands in the mirror, and is written here")]
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod record;
 mod report;
 mod schedule;

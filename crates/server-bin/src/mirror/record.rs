@@ -203,7 +203,7 @@ impl RecordReader {
         Self { lines: None, ahead: None, peeked: None }
     }
 
-    fn open(path: &PathBuf) -> io::Result<Self> {
+    pub(super) fn open(path: &PathBuf) -> io::Result<Self> {
         let mut reader = match open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::empty()),
             file => Self { lines: Some(BufReader::with_capacity(64 << 10, file?)), ahead: None, peeked: None },
@@ -290,7 +290,7 @@ pub(crate) struct RecordWriter {
 }
 
 impl RecordWriter {
-    fn create(path: PathBuf, into: PathBuf) -> io::Result<Self> {
+    pub(super) fn create(path: PathBuf, into: PathBuf) -> io::Result<Self> {
         remove(&path)?;
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         let mut out = BufWriter::with_capacity(64 << 10, file);

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::rest::content::{Asked, asked};
+use crate::rest::content::{Asked, asked, disposition};
+use crate::rest::folders::Cursor;
 use crate::rest::multipart::{Multipart, MultipartError, PartHead};
 use crate::rest::parse::{self, Conditions};
+use crate::rest::snapshots::find::Place;
 
 /// A part of a form: its name, the name of its file, and its bytes.
 pub type Part = (Vec<u8>, Option<Vec<u8>>, Vec<u8>);
@@ -62,4 +64,28 @@ pub fn conditions(matches: &str, excludes: &str, version: Option<u64>) -> Option
     headers.insert(header::IF_NONE_MATCH, excludes.parse().ok()?);
     let conditions = Conditions::of(&headers).ok()?;
     Some(conditions.hold(version) && conditions.expected_version(version).is_some())
+}
+
+/// Says how to save a file of this name: a header of one line, whose last part is the name.
+pub fn saved_as(name: &[u8]) {
+    let said = disposition(name);
+    assert!(said.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+    let (plain, exact) = said.split_once("\"; filename*=UTF-8''").expect("it has both");
+    let plain = plain.strip_prefix("attachment; filename=\"").expect("it begins like this");
+    assert!(!plain.contains(['"', '\\', ';', '/']));
+    let exact: Vec<u8> = percent_encoding::percent_decode_str(exact).collect();
+    assert_eq!(exact, String::from_utf8_lossy(name).as_bytes());
+}
+
+/// Reads where pages end, in both forms: refused, or the same after it is written again.
+pub fn cursor(said: &str) -> bool {
+    let folder = Cursor::read(said).ok();
+    if let Some(cursor) = &folder {
+        assert!(Cursor::read(&cursor.text()).is_ok_and(|again| again.text() == cursor.text()));
+    }
+    let place = Place::parse(said);
+    if let Some(place) = &place {
+        assert_eq!(Place::parse(&place.encode()).as_ref(), Some(place));
+    }
+    folder.is_some() || place.is_some()
 }

@@ -77,7 +77,7 @@ struct FoundPage {
 
 /// How far a search has come: behind `path`, in those snapshots of `chain` of which the newest has this number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Place {
+pub(in crate::rest) struct Place {
     chain: u64,
     /// 0: the newest of all.
     newest: u64,
@@ -85,14 +85,14 @@ struct Place {
 }
 
 impl Place {
-    fn parse(said: &str) -> Option<Self> {
+    pub(in crate::rest) fn parse(said: &str) -> Option<Self> {
         let mut parts = said.splitn(3, '.');
         let mut number = || parts.next()?.parse().ok();
         let (chain, newest) = (number()?, number()?);
         Some(Self { chain, newest, path: TreePath::parse(parts.next()?)? })
     }
 
-    fn encode(&self) -> String {
+    pub(in crate::rest) fn encode(&self) -> String {
         format!("{}.{}.{}", self.chain, self.newest, self.path.encode())
     }
 }
