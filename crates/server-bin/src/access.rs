@@ -356,6 +356,8 @@ mod tests {
         Activity GET                   . .   x x x   . x x x   . x x x   . x x x
         Statistics GET                 . .   x x x   . x x x   . x x x   . x x x
         Health GET                     . .   x x x   . x x x   . x x x   . x x x
+        Server GET                     . .   x . .   . . . x   . . . .   . . . .
+        ServerConfirmation POST        . .   x . .   . . . .   . . . .   . . . .
         File GET                       . .   x x x   . x x x   . x x x   . x x x
         File HEAD                      . .   x x x   . x x x   . x x x   . x x x
         File PUT                       . .   x x .   . . x x   . . x x   . . . .
@@ -384,6 +386,7 @@ mod tests {
         LinkZip GET                    x x   . . .   . . . .   . . . .   . . . .
         LinkUpload GET                 x x   . . .   . . . .   . . . .   . . . .
         LinkUpload POST                x x   . . .   . . . .   . . . .   . . . .
+        Digest GET                     . .   x x x   . x x x   . x x x   . x x x
         Thumbnail GET                  . .   x x x   . x x x   . x x x   . x x x
         Tickets POST                   . .   x x x   . x x x   . x x x   . x x x
         Content GET                    x x   . . .   . . . .   . . . .   . . . .
@@ -412,6 +415,7 @@ mod tests {
         SnapshotEntries GET            . .   x x x   . x x x   . x x x   . x x x
         SnapshotContent GET            . .   x x x   . x x x   . x x x   . x x x
         SnapshotThumbnail GET          . .   x x x   . x x x   . x x x   . x x x
+        SnapshotDigest GET             . .   x x x   . x x x   . x x x   . x x x
         SnapshotArchive GET            . .   x x x   . x x x   . x x x   . x x x
         SnapshotArchive POST           . .   x x x   . x x x   . x x x   . x x x
         SnapshotSearch GET             . .   x x x   . x x x   . x x x   . x x x

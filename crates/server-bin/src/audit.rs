@@ -81,6 +81,10 @@ pub enum Event {
     JobStarted,
     /// A plain mirror of a drive or a chain was brought in step by hand
     MirrorMade,
+    /// Garbage was collected
+    GarbageCollected,
+    /// What is stored was verified
+    Verified,
 }
 
 impl Event {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use store::{GcMonitor, GcOptions, GcPhase, GcReport, StoreError};
 
+use crate::audit::{Actor, Event};
 use crate::catalog_backup;
 use crate::clock;
 use crate::home::Home;
@@ -100,11 +101,13 @@ pub(crate) fn collect(
     back_up_catalog(home, &first);
     let released = release_bases(home, &first, &|| teller.is_stopped());
     let is_more = first.packs_condemned + first.packs_repacked + released > 0 && first.refusals.is_empty();
+    tell_audit(home, &first);
     let mut reports = vec![first];
     if request.is_now && !request.is_dry_run && is_more && grace.is_zero() {
         options.catalog_backup = Some(newest_backup(home));
         let second = store.collect_garbage(&options, &teller, clock::now())?;
         back_up_catalog(home, &second);
+        tell_audit(home, &second);
         reports.push(second);
     }
     Ok(reports)
@@ -145,6 +148,18 @@ fn back_up_catalog(home: &Home, report: &GcReport) {
     {
         tracing::warn!(report = failure.report(), "the catalog is not backed up: deletion waits");
     }
+}
+
+/// Writes down when garbage was collected, and what that came to.
+fn tell_audit(home: &Home, report: &GcReport) {
+    if report.is_dry_run {
+        return;
+    }
+    let reasons = report.refusals.len();
+    let less = if reasons > 0 { format!("; it did less than it could for {reasons} reasons") } else { String::new() };
+    let GcReport { packs_deleted, packs_condemned, bytes_freed, .. } = report;
+    let detail = format!("{packs_deleted} packs deleted, {packs_condemned} are to go, {bytes_freed} bytes freed{less}");
+    Actor::server().note(&home.store, Event::GarbageCollected, "", &detail);
 }
 
 /// Notes in log and metrics what a collection did.

@@ -22,10 +22,10 @@ use crate::login::{self, Caller, Cookies};
 use crate::options::MetricsAccess;
 use crate::rest::{
     account, accounts, activity, archive, audit, devices, events, files, folders, form, health, known, links, openapi,
-    problem, search, second_factor, session, setup, shares, statistics, thumbnails, tickets, tokens, trash, tus,
-    versions,
+    problem, search, second_factor, server, session, setup, shares, statistics, thumbnails, tickets, tokens, trash,
+    tus, versions,
 };
-use crate::rest::{chains, jobs, retention, snapshots};
+use crate::rest::{chains, digest, jobs, retention, snapshots};
 use crate::service::Service;
 
 /// Longest path and query.
@@ -135,6 +135,10 @@ pub(crate) enum Route {
     Statistics,
     /// What is wrong, and how devices are doing.
     Health,
+    /// How the server is doing, for those who run it.
+    Server,
+    /// Its clock, or devices and tokens that wait, confirmed.
+    ServerConfirmation,
     /// A file's bytes.
     File,
     /// Files as forms send them.
@@ -175,6 +179,8 @@ pub(crate) enum Route {
     LinkUpload,
     /// A small picture of a file.
     Thumbnail,
+    /// SHA-256 of a file.
+    Digest,
     /// What opens one version of a file for a minute.
     Tickets,
     /// That version.
@@ -209,6 +215,8 @@ pub(crate) enum Route {
     SnapshotContent,
     /// A small picture of a file of a snapshot.
     SnapshotThumbnail,
+    /// SHA-256 of a file of a snapshot.
+    SnapshotDigest,
     /// A folder of a snapshot as one archive.
     SnapshotArchive,
     /// Names in a snapshot.
@@ -225,7 +233,7 @@ pub(crate) enum Route {
 
 impl Route {
     /// All routes.
-    pub(crate) const ALL: [Self; 73] = [
+    pub(crate) const ALL: [Self; 77] = [
         Self::Page,
         Self::Screen,
         Self::Alive,
@@ -256,6 +264,8 @@ impl Route {
         Self::Activity,
         Self::Statistics,
         Self::Health,
+        Self::Server,
+        Self::ServerConfirmation,
         Self::File,
         Self::Form,
         Self::Known,
@@ -276,6 +286,7 @@ impl Route {
         Self::LinkZip,
         Self::LinkUpload,
         Self::Thumbnail,
+        Self::Digest,
         Self::Tickets,
         Self::Content,
         Self::Uploads,
@@ -293,6 +304,7 @@ impl Route {
         Self::SnapshotEntries,
         Self::SnapshotContent,
         Self::SnapshotThumbnail,
+        Self::SnapshotDigest,
         Self::SnapshotArchive,
         Self::SnapshotSearch,
         Self::SnapshotsSearch,
@@ -334,6 +346,8 @@ impl Route {
             Self::Activity => "/api/v1/activity",
             Self::Statistics => "/api/v1/statistics",
             Self::Health => "/api/v1/health",
+            Self::Server => "/api/v1/server",
+            Self::ServerConfirmation => "/api/v1/server/confirm",
             Self::File => "/api/v1/files/{*path}",
             Self::Form => "/api/v1/files",
             Self::Known => "/api/v1/known",
@@ -354,6 +368,7 @@ impl Route {
             Self::LinkZip => "/s/{token}/zip",
             Self::LinkUpload => "/u/{token}",
             Self::Thumbnail => "/api/v1/thumbnail",
+            Self::Digest => "/api/v1/sha256",
             Self::Tickets => "/api/v1/tickets",
             Self::Content => "/content/{ticket}",
             Self::Uploads => "/api/v1/uploads",
@@ -371,6 +386,7 @@ impl Route {
             Self::SnapshotEntries => "/api/v1/snapshots/{id}/entries",
             Self::SnapshotContent => "/api/v1/snapshots/{id}/content",
             Self::SnapshotThumbnail => "/api/v1/snapshots/{id}/thumbnail",
+            Self::SnapshotDigest => "/api/v1/snapshots/{id}/sha256",
             Self::SnapshotArchive => "/api/v1/snapshots/{id}/archive",
             Self::SnapshotSearch => "/api/v1/snapshots/{id}/search",
             Self::SnapshotsSearch => "/api/v1/search/snapshots",
@@ -413,9 +429,9 @@ impl Route {
             Self::Device => is_delete.then_some(Action::Admit),
             Self::Enrolments => is_post.then_some(Action::Admit),
             Self::Accounts if is_get => Some(Action::Oversee),
-            Self::Audit => is_get.then_some(Action::Oversee),
+            Self::Audit | Self::Server => is_get.then_some(Action::Oversee),
             Self::Events | Self::Activity | Self::Statistics | Self::Health => is_get.then_some(Action::Read),
-            Self::Accounts | Self::AccountSetupLink => is_post.then_some(Action::Administer),
+            Self::Accounts | Self::AccountSetupLink | Self::ServerConfirmation => is_post.then_some(Action::Administer),
             Self::Account => (*method == Method::PATCH).then_some(Action::Administer),
             Self::AccountSecondFactor => is_delete.then_some(Action::Administer),
             Self::File => match *method {
@@ -425,7 +441,7 @@ impl Route {
             },
             Self::Form => is_post.then_some(Action::Change),
             Self::Known | Self::Tickets => is_post.then_some(Action::Read),
-            Self::Search | Self::Thumbnail => is_get.then_some(Action::Read),
+            Self::Search | Self::Thumbnail | Self::Digest => is_get.then_some(Action::Read),
             Self::Content | Self::LinkFile | Self::LinkZip => is_get.then_some(Action::See),
             Self::Shares | Self::Share if is_get => Some(Action::SeeLogins),
             Self::Shares => is_post.then_some(Action::Share),
@@ -453,6 +469,7 @@ impl Route {
             | Self::SnapshotEntries
             | Self::SnapshotContent
             | Self::SnapshotThumbnail
+            | Self::SnapshotDigest
             | Self::SnapshotSearch
             | Self::SnapshotsSearch
             | Self::SnapshotDiff => is_get.then_some(Action::Read),
@@ -507,6 +524,8 @@ impl Route {
             Self::Activity => get(activity::list),
             Self::Statistics => get(statistics::look),
             Self::Health => get(health::look),
+            Self::Server => get(server::look),
+            Self::ServerConfirmation => post(server::confirm_waiting),
             Self::File => get(files::get).put(files::put).delete(files::delete),
             Self::Form => post(form::post),
             Self::Known => post(known::ask),
@@ -527,6 +546,7 @@ impl Route {
             Self::LinkZip => get(links::zip),
             Self::LinkUpload => get(links::show_upload).post(links::upload),
             Self::Thumbnail => get(thumbnails::show),
+            Self::Digest => get(digest::of_drive),
             Self::Tickets => post(tickets::make),
             Self::Content => get(tickets::content),
             Self::Uploads => get(tus::list).post(tus::create).options(tus::terms),
@@ -544,6 +564,7 @@ impl Route {
             Self::SnapshotEntries => get(snapshots::browse::entries),
             Self::SnapshotContent => get(snapshots::browse::download),
             Self::SnapshotThumbnail => get(thumbnails::show_of_snapshot),
+            Self::SnapshotDigest => get(digest::of_snapshot),
             Self::SnapshotArchive => get(snapshots::browse::pack).post(snapshots::browse::pack_these),
             Self::SnapshotSearch => get(snapshots::browse::search),
             Self::SnapshotsSearch => get(snapshots::find::find),

@@ -29,6 +29,7 @@ mod collect;
 mod config;
 mod connect;
 mod dav;
+mod digests;
 mod drive;
 mod failure;
 #[cfg(fuzzing)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use store::{Due, PackChoice, PackReport, StoreError, UnixMs};
 
+use crate::audit::{Actor, Event};
 use crate::clock;
 use crate::live::Activity;
 use crate::service::Service;
@@ -46,6 +47,7 @@ pub(crate) async fn run(service: Arc<Service>) {
             }
         };
         if is_idle && let Some(activity) = round.take() {
+            tell_audit(&service, activity.detail.clone()).await;
             service.feed.push(activity);
         }
         let pause = if is_idle { interval.min(LOOK_INTERVAL_MAX) } else { Duration::ZERO };
@@ -53,6 +55,15 @@ pub(crate) async fn run(service: Arc<Service>) {
             () = service.stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+/// Writes down when packs were verified, and what that came to.
+async fn tell_audit(service: &Arc<Service>, detail: String) {
+    let noting = Arc::clone(service);
+    let noted = service.pool.run(move || Actor::server().note(&noting.home.store, Event::Verified, "", &detail));
+    if let Err(error) = noted.await {
+        tracing::error!(%error, "what was verified could not be written down");
     }
 }
 

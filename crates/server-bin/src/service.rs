@@ -13,6 +13,7 @@ use crate::audit::RefusalBrake;
 use crate::basis::BasisCache;
 use crate::clock;
 use crate::dav::Locks;
+use crate::digests::Digests;
 use crate::drive::{Folders, Searches};
 use crate::failure::{Failure, FailureKind};
 use crate::home::Home;
@@ -79,6 +80,8 @@ pub(crate) struct Service {
     pub(crate) downloads: Downloads,
     /// What opens files for a minute.
     pub(crate) tickets: Tickets,
+    /// SHA-256 of files that were read for it.
+    pub(crate) digests: Digests,
     /// Small pictures, and whose turn it is to make one.
     pub(crate) thumbnails: Thumbnails,
     /// Who is at work on which upload.
@@ -129,6 +132,7 @@ impl Service {
             sessions: AccountSlots::new(home.settings.max_sessions, home.settings.max_sessions.div_ceil(2)),
             downloads: Downloads::default(),
             tickets: Tickets::default(),
+            digests: Digests::default(),
             thumbnails: Thumbnails::default(),
             turns: Arc::default(),
             jobs: Jobs::default(),

@@ -185,7 +185,7 @@ impl Desk<'_> {
         self.live.map_or(&|| true, |live| live.is_wanted)
     }
 
-    pub(super) fn status(&self) -> Result<StatusItem, Failure> {
+    pub(crate) fn status(&self) -> Result<StatusItem, Failure> {
         let store = &self.home.store;
         let status = store.status().map_err(|error| failed("cannot read the catalog", &error))?;
         let totals = Totals::of(&status.packs);

@@ -14,7 +14,7 @@ use crate::catalog_backup;
 use crate::clock;
 use crate::config::Settings;
 use crate::failure::{Failure, FailureKind};
-use crate::home::{keys_dir, load_keys};
+use crate::home::{Home, keys_dir, load_keys};
 use crate::metrics::{MEMORY_ADVICE, memory_doubt};
 use crate::private_files;
 use crate::validity::Validity;
@@ -30,7 +30,7 @@ const OTHER_FILES: u64 = 128;
 const PROBE: &[u8] = b"written by backup-server doctor; may be deleted\n";
 
 /// What was looked at, and how it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub(crate) struct CheckItem {
     pub(crate) name: String,
     pub(crate) state: CheckState,
@@ -41,7 +41,7 @@ pub(crate) struct CheckItem {
 }
 
 /// How it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum CheckState {
     Good,
@@ -98,12 +98,13 @@ fn look(settings: &Settings, tell: &mut dyn FnMut(CheckItem)) {
     match (asked, status) {
         (Ok(()), Some(status)) => {
             tell(good("store", &format!("{} in {} packs", about(status.bytes_stored), status.packs)));
+            tell(match &status.running {
+                Some(running) => reached(&running.url),
+                None => doubtful("server", "it does not run", "start it: `backup-server serve`"),
+            });
             of_status(&status, settings).into_iter().for_each(&mut *tell);
             tell(catalog_backups(settings));
-            if let Some(newest_ms) = catalog_backup::newest_copy_ms(settings) {
-                let hint = "look at the log and at that place; the next backup makes up for what it missed";
-                tell(of_backup("catalog copy", Some(newest_ms).filter(|ms| *ms > 0), hint));
-            }
+            catalog_copy(settings).into_iter().for_each(&mut *tell);
         }
         (Err(failure), _) => tell(of_failure("store", &failure)),
         (Ok(()), None) => tell(bad("store", "it does not say how it is", "look at the server's log")),
@@ -117,16 +118,27 @@ fn look(settings: &Settings, tell: &mut dyn FnMut(CheckItem)) {
     tell(open_files(settings));
 }
 
+/// What a running server finds out of all this without writing anything or asking itself over the network.
+pub(crate) fn of_running(status: &StatusItem, home: &Home) -> Vec<CheckItem> {
+    let settings = &home.settings;
+    let mut checks = vec![good("store", &format!("{} in {} packs", about(status.bytes_stored), status.packs))];
+    checks.extend(of_status(status, settings));
+    checks.push(match catalog_backup::list(&settings.data_dir) {
+        Ok(backups) => of_catalog_backups(backups.last().map(|backup| backup.created_ms)),
+        Err(failure) => of_failure("catalog backup", &failure),
+    });
+    checks.extend(catalog_copy(settings));
+    checks.push(certificate(&home.keys_dir(), clock::wall()));
+    checks.push(open_files(settings));
+    checks
+}
+
 /// What the server knows of itself.
 fn of_status(status: &StatusItem, settings: &Settings) -> Vec<CheckItem> {
-    let mut checks = vec![match &status.running {
-        Some(running) => reached(&running.url),
-        None => doubtful("server", "it does not run", "start it: `backup-server serve`"),
-    }];
-    checks.push(match &status.halted {
+    let mut checks = vec![match &status.halted {
         None => good("writing", "new backups are accepted"),
         Some(why) => bad("writing", why, "mend what the log says of the disk, then start the server again"),
-    });
+    }];
     checks.push(match &status.deletion_latch {
         None => good("deletion", "space of what nobody needs comes back"),
         Some(why) => bad("deletion", why, "stop the server, `backup-server reindex`, start it again"),
@@ -187,8 +199,19 @@ fn catalog_backups(settings: &Settings) -> CheckItem {
     });
     match asked {
         Err(failure) => of_failure("catalog backup", &failure),
-        Ok(()) => of_backup("catalog backup", newest, "`backup-server catalog backup` makes one"),
+        Ok(()) => of_catalog_backups(newest),
     }
+}
+
+fn of_catalog_backups(newest_ms: Option<u64>) -> CheckItem {
+    of_backup("catalog backup", newest_ms, "`backup-server catalog backup` makes one")
+}
+
+/// Of the copy in a second place, where there is one.
+fn catalog_copy(settings: &Settings) -> Option<CheckItem> {
+    let newest_ms = catalog_backup::newest_copy_ms(settings)?;
+    let hint = "look at the log and at that place; the next backup makes up for what it missed";
+    Some(of_backup("catalog copy", Some(newest_ms).filter(|ms| *ms > 0), hint))
 }
 
 /// Whether the newest backup is new enough.

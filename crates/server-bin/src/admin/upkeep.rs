@@ -12,11 +12,13 @@ use crate::admin::{
     DamagedFileItem, DamagedObjectItem, DamagedPackItem, FlawItem, IncompleteSnapshotItem, IncompleteVersionItem, Item,
     ProgressItem, RepairedItem, RepairedPackItem, VerifiedItem, VerifyScope,
 };
+use crate::audit::{Actor, Event};
 use crate::catalog_backup;
 use crate::clock;
 use crate::drive::DriveView;
 use crate::failure::{Failure, FailureKind};
 use crate::home::{Home, failed};
+use crate::live::Activity;
 
 /// Packs sealed this long ago are recent.
 const RECENT_MS: i64 = 24 * 3_600_000;
@@ -90,6 +92,14 @@ impl Upkeep<'_> {
         let incomplete = sum.incomplete_snapshots + sum.incomplete_versions;
         let is_sound = sum.damaged_packs == 0 && incomplete == 0 && sum.lost_objects == 0;
         let damaged_files = sum.damaged_files;
+        let subject = match scope {
+            VerifyScope::Full => Some("everything"),
+            VerifyScope::Recent => Some("recent packs"),
+            VerifyScope::Snapshot(_) => None,
+        };
+        if let Some(subject) = subject {
+            Actor::server().note(&self.home.store, Event::Verified, subject, &Activity::from(&sum).detail);
+        }
         emit(Item::Verified(sum));
         let of_files = |failure: Failure| {
             failure.hint("docs/recovery.md says for each file that is damaged where it comes from again")

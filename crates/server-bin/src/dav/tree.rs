@@ -21,6 +21,7 @@ use proto::{DrivePath, Timestamp};
 use crate::access::{Action, allowed};
 use crate::audit::Event;
 use crate::drive::{DriveEditor, DriveError, FileVersion, Property};
+use crate::live::{Activity, ActivityKind};
 use crate::login::Login;
 use crate::rest::parse::{ChangeKey, Conditions, encoded, path as parsed};
 use crate::rest::problem::{self, Problem};
@@ -140,7 +141,9 @@ impl Tree {
             return Ok(());
         }
         let expected = self.asked.conditions.expected_version(None).filter(|version| *version > 0);
+        let activity = Activity::of_drive(ActivityKind::Delete, &self.login.account, &path, String::new());
         self.change(move |editor, key| editor.remove(key, &path, expected)).await?;
+        self.service.feed.push(activity);
         let login = Arc::clone(&self.login);
         self.look(move |service, _| {
             login.actor().note(&service.home.store, Event::DriveRemoved, &login.account.name, "");
@@ -363,7 +366,10 @@ impl GuardedFileSystem<()> for Tree {
         Box::pin(async move {
             let (from, to) = (path_of(from)?, path_of(to)?);
             let expected = self.asked.conditions.expected_version(None).filter(|version| *version > 0);
-            self.change(move |editor, key| editor.move_to(key, &from, &to, expected)).await
+            let activity = Activity::of_moving(&self.login.account, &from, &to);
+            self.change(move |editor, key| editor.move_to(key, &from, &to, expected)).await?;
+            self.service.feed.push(activity);
+            Ok(())
         })
     }
 

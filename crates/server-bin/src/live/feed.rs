@@ -7,8 +7,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use proto::DrivePath;
 use serde::{Deserialize, Serialize};
-use store::{AccountId, DeviceId, Traffic};
+use store::{Account, AccountId, DeviceId, Traffic};
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
@@ -16,7 +17,7 @@ use crate::admin::VerifiedItem;
 use crate::clock;
 use crate::failure::Failure;
 use crate::keys::random;
-use crate::live::{DeviceName, Viewer, shortened};
+use crate::live::{DeviceName, Viewer, name_of, shortened};
 
 /// Entries kept: some 800 bytes each.
 const ENTRIES_MAX: usize = 2048;
@@ -33,6 +34,16 @@ pub(crate) enum ActivityKind {
     Restore,
     /// A file was taken into the drive.
     Upload,
+    /// A file was sent whole to a browser or program, or several as an archive.
+    Download,
+    /// Something of the drive went to the trash.
+    Delete,
+    /// Something of the drive is in another folder now.
+    Move,
+    /// Something of the drive is called otherwise now.
+    Rename,
+    /// A link to something of the drive was made.
+    Share,
     /// Somebody logged in.
     Login,
     /// A device was enrolled.
@@ -45,6 +56,21 @@ pub(crate) enum ActivityKind {
     Alert,
     /// Something is not wrong any more.
     AlertOver,
+}
+
+impl ActivityKind {
+    /// As it is told to programs.
+    pub(crate) fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::String(name)) => name,
+            _ => unreachable!("it is told by its name alone"),
+        }
+    }
+
+    /// Whether its name and detail are those of somebody's files.
+    fn is_of_files(self) -> bool {
+        matches!(self, Self::Upload | Self::Download | Self::Delete | Self::Move | Self::Rename | Self::Share)
+    }
 }
 
 /// Something that happened.
@@ -78,6 +104,23 @@ impl Activity {
         }
     }
 
+    /// Something that became of what is at `path` of an account's drive.
+    pub(crate) fn of_drive(kind: ActivityKind, account: &Account, path: &DrivePath, detail: String) -> Self {
+        let account = Some((account.id, account.name.clone()));
+        Self { account, name: name_of(path), ..Self::of_server(kind, detail) }
+    }
+
+    /// What is at `from` is at `to` now.
+    pub(crate) fn of_moving(account: &Account, from: &DrivePath, to: &DrivePath) -> Self {
+        let (kind, detail) = if from.parent() == to.parent() {
+            (ActivityKind::Rename, name_of(to))
+        } else {
+            let folder = to.parent().map(|folder| String::from_utf8_lossy(folder.as_bytes()).into_owned());
+            (ActivityKind::Move, folder.unwrap_or_default())
+        };
+        Self::of_drive(kind, account, from, detail)
+    }
+
     /// What verifying came to; `how` it came about stands before it.
     pub(crate) fn of_verifying(how: &str, [packs, bytes, damaged_packs, lost_objects]: [u64; 4]) -> Self {
         let detail =
@@ -97,17 +140,17 @@ impl From<&VerifiedItem> for Activity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Figures {
     /// Of the files as they are.
-    source_bytes: u64,
+    pub(crate) source_bytes: u64,
     /// Of these, what was here before.
     deduplicated_bytes: u64,
     /// Of these, what is stored as deltas.
     delta_bytes: u64,
     /// That came over the network.
-    sent_bytes: u64,
+    pub(crate) sent_bytes: u64,
     /// That the store grew by.
-    stored_bytes: u64,
+    pub(crate) stored_bytes: u64,
     /// That went out again, to devices and browsers.
-    restored_bytes: u64,
+    pub(crate) restored_bytes: u64,
 }
 
 impl From<Traffic> for Figures {
@@ -124,26 +167,26 @@ pub(crate) struct News {
     /// Grows from one to the next, until the server is started again.
     pub(crate) number: u64,
     /// Milliseconds since 1970.
-    at_ms: u64,
-    kind: ActivityKind,
+    pub(crate) at_ms: u64,
+    pub(crate) kind: ActivityKind,
     /// Whose it is; none: the server's.
-    account: Option<String>,
+    pub(crate) account: Option<String>,
     /// The device's id.
     device: Option<String>,
-    device_name: Option<String>,
+    pub(crate) device_name: Option<String>,
     /// Of the chain or the file; none when that is nobody else's business.
-    name: Option<String>,
-    detail: String,
-    figures: Option<Figures>,
-    files: Option<u64>,
-    duration_ms: Option<u64>,
+    pub(crate) name: Option<String>,
+    /// What else is worth knowing; of something renamed or moved, its new name or folder.
+    pub(crate) detail: String,
+    pub(crate) figures: Option<Figures>,
+    pub(crate) files: Option<u64>,
+    pub(crate) duration_ms: Option<u64>,
 }
 
 impl News {
     fn of(entry: &Entry, viewer: Viewer) -> Self {
         let Activity { kind, account, device, name, detail, traffic, files, duration_ms } = &entry.activity;
-        let is_readable =
-            *kind != ActivityKind::Upload || account.as_ref().is_some_and(|(id, _)| viewer.reads_names_of(*id));
+        let is_readable = !kind.is_of_files() || account.as_ref().is_some_and(|(id, _)| viewer.reads_names_of(*id));
         Self {
             number: entry.number(viewer),
             at_ms: entry.at_ms,
@@ -152,7 +195,7 @@ impl News {
             device: device.as_ref().map(|device| device.id.to_string()),
             device_name: device.as_ref().map(|device| device.name.clone()),
             name: (is_readable && !name.is_empty()).then(|| name.clone()),
-            detail: detail.clone(),
+            detail: if is_readable { detail.clone() } else { String::new() },
             figures: traffic.map(Figures::from),
             files: *files,
             duration_ms: *duration_ms,
@@ -360,6 +403,33 @@ mod tests {
         let all = feed.after(ADMIN, 0, 100);
         assert_eq!((all.number, names(&all)), (6, vec![None; 6]));
         assert_eq!(feed.last_number(OTHER), 3);
+    }
+
+    #[test]
+    fn what_becomes_of_files_is_for_their_owner_alone() {
+        let feed = Feed::new().unwrap();
+        let path = |path: &'static str| DrivePath::new(bytes::Bytes::from_static(path.as_bytes())).unwrap();
+        let account = Account {
+            id: AccountId(1),
+            name: "ada".to_owned(),
+            role: store::Role::Member,
+            created: store::UnixMs(0),
+            disabled: None,
+            quota_bytes: None,
+        };
+        let told = |viewer| {
+            let news = feed.page(viewer, &Filter::default(), None, 100);
+            let told = news.into_iter().map(|news| (news.kind.name(), news.name, news.detail));
+            told.collect::<Vec<_>>()
+        };
+        feed.push(Activity::of_moving(&account, &path("plans/a.txt"), &path("plans/b.txt")));
+        feed.push(Activity::of_moving(&account, &path("plans/b.txt"), &path("old/plans/b.txt")));
+        let expected = [("move", "b.txt", "old/plans"), ("rename", "a.txt", "b.txt")];
+        let expected = expected.map(|(kind, name, detail)| (kind.to_owned(), Some(name.to_owned()), detail.to_owned()));
+        assert_eq!(told(MEMBER), expected);
+        let hidden = ["move", "rename"].map(|kind| (kind.to_owned(), None, String::new()));
+        assert_eq!(told(ADMIN), hidden);
+        assert!(told(OTHER).is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proto::DrivePath;
 use store::{Account, AccountId, Traffic};
 
-use crate::live::{About, Activity, ActivityKind, Moving, TransferKind};
+use crate::live::{About, Activity, ActivityKind, Moving, TransferKind, name_of};
 use crate::rest::upload::Taken;
 use crate::service::Service;
 
@@ -54,8 +54,4 @@ impl Incoming {
             ..Activity::of_server(ActivityKind::Upload, String::new())
         });
     }
-}
-
-fn name_of(path: &DrivePath) -> String {
-    path.name().map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned()).unwrap_or_default()
 }

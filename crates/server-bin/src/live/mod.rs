@@ -14,6 +14,7 @@ pub(crate) use board::{About, Board, ConnectedDevice, Moving, Outlook, Shown, Tr
 pub(crate) use feed::{Activity, ActivityKind, Feed, Figures, Filter, News};
 pub(crate) use incoming::Incoming;
 pub(crate) use outgoing::Outgoing;
+use proto::DrivePath;
 use store::{AccountId, DeviceId};
 pub(crate) use tally::{Tally, keep_tally};
 
@@ -68,6 +69,11 @@ impl Viewer {
 
 /// So much of a name is kept, in bytes.
 const NAME_LEN_MAX: usize = 255;
+
+/// The last name of a path, for people.
+fn name_of(path: &DrivePath) -> String {
+    path.name().map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned()).unwrap_or_default()
+}
 
 /// The beginning of a name that is too long.
 fn shortened(mut name: String) -> String {

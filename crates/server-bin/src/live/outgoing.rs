@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use store::Traffic;
 
-use crate::live::{About, Moving, TransferKind};
+use crate::live::{About, Activity, ActivityKind, Moving, TransferKind};
 use crate::service::Service;
 use crate::vaults::OpenVault;
 
@@ -12,6 +12,8 @@ use crate::vaults::OpenVault;
 pub(crate) struct Outgoing {
     service: Arc<Service>,
     moving: Moving,
+    /// Only a part of a file, which is not told by itself: players and mounts read many.
+    is_part: bool,
 }
 
 impl Outgoing {
@@ -26,7 +28,12 @@ impl Outgoing {
             offset: 0,
             total_bytes,
         });
-        Self { service: Arc::clone(service), moving }
+        Self { service: Arc::clone(service), moving, is_part: false }
+    }
+
+    /// It is only a part of a file.
+    pub(crate) fn set_part(&mut self) {
+        self.is_part = true;
     }
 
     /// So many bytes more are handed over.
@@ -37,7 +44,18 @@ impl Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        let traffic = Traffic { restored_bytes: self.moving.bytes(), ..Traffic::default() };
-        self.service.tally.add(self.moving.about().account, traffic);
+        let (about, bytes) = (self.moving.about(), self.moving.bytes());
+        let traffic = Traffic { restored_bytes: bytes, ..Traffic::default() };
+        self.service.tally.add(about.account, traffic);
+        if self.is_part || bytes == 0 || about.total_bytes.is_some_and(|total| bytes < total) {
+            return;
+        }
+        self.service.feed.push(Activity {
+            account: Some((about.account, about.account_name.clone())),
+            name: about.name.clone(),
+            traffic: Some(traffic),
+            duration_ms: u64::try_from(self.moving.elapsed().as_millis()).ok(),
+            ..Activity::of_server(ActivityKind::Download, String::new())
+        });
     }
 }

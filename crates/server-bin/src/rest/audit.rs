@@ -4,16 +4,20 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use store::AuditQuery;
+use store::{AuditQuery, StoreError};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::audit::Event;
 use crate::clock;
 use crate::rest::entries::Page;
+use crate::rest::export::{ListFormat, Row, moment};
 use crate::rest::parse::{Numeral, query};
 use crate::rest::problem::{Problem, ProblemBody};
 use crate::rest::{json, on_pool, problem};
@@ -33,6 +37,9 @@ struct ListQuery {
     /// Where the page before ended, as it said.
     cursor: Option<Numeral>,
     limit: Option<u16>,
+    /// A page of it, unless it is said; as a file all of it comes.
+    #[serde(default)]
+    format: ListFormat,
 }
 
 /// Something that was done.
@@ -58,19 +65,49 @@ struct AuditItem {
     get,
     path = "/api/v1/audit",
     params(ListQuery),
-    responses((status = 200, description = "A page", body = Page<AuditItem>), ProblemBody)
+    responses(
+        (
+            status = 200,
+            description = "A page, or all of it",
+            content((Page<AuditItem> = "application/json"), (String = "text/csv"), (String = "application/x-ndjson")),
+        ),
+        ProblemBody,
+    )
 )]
 pub(crate) async fn list(State(service): State<Arc<Service>>, uri: Uri) -> Result<Response, Problem> {
-    let ListQuery { event, account, cursor, limit } = query(&uri)?;
+    let ListQuery { event, account, cursor, limit, format } = query(&uri)?;
+    let wanted = Wanted { event: event.map(Event::name), account };
     let before = cursor.map(Numeral::get);
-    let limit = u32::from(limit.unwrap_or(PAGE_LEN).clamp(1, PAGE_LEN_MAX));
+    if format != ListFormat::Json {
+        return Ok(export(service, wanted, before, format));
+    }
+    let limit = limit.unwrap_or(PAGE_LEN).clamp(1, PAGE_LEN_MAX);
     let page = on_pool(&service, "reading the audit log", move |service| {
-        let event = event.map(Event::name);
-        let (event, name) = (event.as_deref(), account.as_deref());
-        let found = service.home.store.audit(&AuditQuery { before, event, name, limit });
-        let found = found.map_err(|error| problem::of_store("reading the audit log", &error))?;
-        let next = found.last().filter(|last| found.len() == limit as usize && last.number > 1);
-        let next = next.map(|last| last.number.to_string());
+        let page = wanted.page(service, before, limit);
+        page.map_err(|error| problem::of_store("reading the audit log", &error))
+    });
+    let (items, next) = page.await?;
+    Ok(json(StatusCode::OK, &Page { items, next: next.map(|next| next.to_string()) }))
+}
+
+/// Which entries are asked for.
+struct Wanted {
+    event: Option<String>,
+    account: Option<String>,
+}
+
+impl Wanted {
+    /// The newest of those before `before`, and where to go on.
+    fn page(
+        &self,
+        service: &Service,
+        before: Option<u64>,
+        limit: u16,
+    ) -> Result<(Vec<AuditItem>, Option<u64>), StoreError> {
+        let (event, name) = (self.event.as_deref(), self.account.as_deref());
+        let found = service.home.store.audit(&AuditQuery { before, event, name, limit: u32::from(limit) })?;
+        let next = found.last().filter(|last| found.len() == usize::from(limit) && last.number > 1);
+        let next = next.map(|last| last.number);
         let items = found.into_iter().map(|entry| AuditItem {
             number: entry.number,
             at_ms: clock::wire_ms(entry.at),
@@ -81,7 +118,40 @@ pub(crate) async fn list(State(service): State<Arc<Service>>, uri: Uri) -> Resul
             subject: entry.subject,
             detail: entry.detail,
         });
-        Ok(Page { items: items.collect(), next })
+        Ok((items.collect(), next))
+    }
+}
+
+/// All entries that are asked for, read on when the client has taken what was read before.
+fn export(service: Arc<Service>, wanted: Wanted, before: Option<u64>, format: ListFormat) -> Response {
+    let begins = (service, Some((wanted, before, format.head::<AuditItem>())));
+    let made = stream::try_unfold(begins, move |(service, left)| async move {
+        let Some((wanted, before, head)) = left else { return Ok(None) };
+        let working = Arc::clone(&service);
+        let read = service.pool.run(move || (wanted.page(&working, before, PAGE_LEN_MAX), wanted)).await;
+        let (page, wanted) = read.map_err(|error| broken(&error))?;
+        let (items, next) = page.map_err(|error| broken(&error))?;
+        let lines = items.iter().map(|item| format.line(item));
+        let text: String = std::iter::once(head).chain(lines).collect();
+        let left = next.map(|next| (wanted, Some(next), String::new()));
+        Ok::<_, std::io::Error>(Some((Bytes::from(text), (service, left))))
     });
-    Ok(json(StatusCode::OK, &page.await?))
+    format.answer("audit", Body::from_stream(made))
+}
+
+/// The connection ends, so that nobody takes what was sent for the whole.
+fn broken(error: &dyn std::error::Error) -> std::io::Error {
+    tracing::error!(%error, "the audit log cannot be read to its end");
+    std::io::Error::other("the audit log cannot be read to its end")
+}
+
+impl Row for AuditItem {
+    const COLUMNS: &'static [&'static str] =
+        &["number", "at", "actor", "means", "address", "event", "subject", "detail"];
+
+    fn cells(&self) -> Vec<String> {
+        let texts = [&self.actor, &self.means, &self.address, &self.event, &self.subject, &self.detail];
+        let first = [self.number.to_string(), moment(self.at_ms)];
+        first.into_iter().chain(texts.into_iter().cloned()).collect()
+    }
 }

@@ -131,7 +131,10 @@ pub(crate) fn answer_as(
     answer.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     let shown = String::from_utf8_lossy(name).into_owned();
-    let outgoing = Outgoing::new(service, vault, shown, Some(range.end - range.start));
+    let mut outgoing = Outgoing::new(service, vault, shown, Some(range.end - range.start));
+    if range.end - range.start < file.size {
+        outgoing.set_part();
+    }
     let keys = &vault.managed().expect("looked at when it was opened").keys;
     let reader = RangeReader::new(&service.home.store, vault.id, keys, (file.content, file.size), range);
     Ok((status, answer, body(Arc::clone(service), reader, outgoing)).into_response())

@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::audit::Event;
 use crate::drive::DriveError;
+use crate::live::{Activity, ActivityKind};
 use crate::login::Login;
 use crate::rest::content::Presentation;
 use crate::rest::parse::{ChangeKey, Conditions, encoded, etag, path_below, query};
@@ -231,8 +232,10 @@ pub(crate) async fn delete(
         }
     })
     .await?;
+    let removed = path.clone();
     let response = change(&service, &login, move |editor| editor.remove(key, &path, expected)).await;
     if response.status().is_success() {
+        service.feed.push(Activity::of_drive(ActivityKind::Delete, &login.account, &removed, String::new()));
         let noted = on_pool(&service, "noting a deletion", move |service| {
             login.actor().note(&service.home.store, Event::DriveRemoved, &login.account.name, "");
             Ok(())

@@ -14,6 +14,7 @@ use proto::DriveName;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::live::Activity;
 use crate::login::Login;
 use crate::rest::entries::{Entry, Page, entry_of};
 use crate::rest::parse::{ChangeKey, body, encoded, path, query};
@@ -178,7 +179,12 @@ pub(crate) async fn move_to(
 ) -> Result<Response, Problem> {
     let MoveBody { from, to, version } = body(&headers, said).await?;
     let (from, to, key) = (path(&from)?, path(&to)?, ChangeKey::of(&headers)?.key);
-    Ok(change(&service, &login, move |editor| editor.move_to(key, &from, &to, version)).await)
+    let activity = Activity::of_moving(&login.account, &from, &to);
+    let response = change(&service, &login, move |editor| editor.move_to(key, &from, &to, version)).await;
+    if response.status().is_success() {
+        service.feed.push(activity);
+    }
+    Ok(response)
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

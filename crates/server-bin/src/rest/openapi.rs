@@ -15,9 +15,9 @@ use crate::rest::parse::Numeral;
 use crate::rest::upload::OnConflict;
 use crate::rest::{
     account, accounts, activity, archive, audit, devices, events, files, folders, form, health, known, search,
-    second_factor, session, setup, shares, statistics, thumbnails, tickets, tokens, trash, tus, versions,
+    second_factor, server, session, setup, shares, statistics, thumbnails, tickets, tokens, trash, tus, versions,
 };
-use crate::rest::{chains, jobs, retention, snapshots};
+use crate::rest::{chains, digest, export, jobs, retention, snapshots};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -57,6 +57,8 @@ use crate::rest::{chains, jobs, retention, snapshots};
         activity::list,
         statistics::look,
         health::look,
+        server::look,
+        server::confirm_waiting,
         files::get,
         files::put,
         files::delete,
@@ -102,6 +104,8 @@ use crate::rest::{chains, jobs, retention, snapshots};
         snapshots::browse::search,
         snapshots::find::find,
         snapshots::compare::diff,
+        digest::of_drive,
+        digest::of_snapshot,
         jobs::list,
         jobs::start,
         tus::terms,
@@ -113,7 +117,7 @@ use crate::rest::{chains, jobs, retention, snapshots};
         tus::post,
     ),
     // Said in addresses and events only, which do not bring their types along.
-    components(schemas(Event, OnConflict, ActivityKind, Numeral, statistics::Span, events::Hello)),
+    components(schemas(Event, OnConflict, ActivityKind, Numeral, statistics::Span, export::ListFormat, events::Hello)),
     security(("password" = []), ("token" = []), ("session" = [])),
     modifiers(&Logins)
 )]

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::audit::Event;
 use crate::clock;
 use crate::keys::random;
+use crate::live::{Activity, ActivityKind};
 use crate::login::{self, Login};
 use crate::qr;
 use crate::rest::account::confirm;
@@ -198,6 +199,7 @@ pub(crate) async fn make(
         None => None,
     };
     let origin = origin(&service, &headers);
+    let shared = path.clone();
     let (account, actor) = (login.account.clone(), login.actor());
     let (kind, expires_in_ms, uses_max, file_len_max) =
         (said.kind, said.expires_in_ms, said.uses_max, said.file_len_max);
@@ -232,7 +234,9 @@ pub(crate) async fn make(
         let qr_svg = qr::svg(&link);
         Ok(Share { link: Some(link), qr_svg, ..Share::of(service, drive, &share)? })
     });
-    Ok(json(StatusCode::CREATED, &share.await?))
+    let share = share.await?;
+    service.feed.push(Activity::of_drive(ActivityKind::Share, &login.account, &shared, String::new()));
+    Ok(json(StatusCode::CREATED, &share))
 }
 
 /// Where browsers find the server: as the settings say, else as this one did.

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use store::{AccountId, PackState, Store, StoreError, Traffic, TrafficRow, TrafficSpan};
+use store::{AccountId, PackClass, PackState, Store, StoreError, Traffic, TrafficRow, TrafficSpan};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock;
@@ -59,11 +59,13 @@ struct Statistics {
 
 /// What one vault takes.
 #[derive(Debug, Serialize, ToSchema)]
-struct VaultSize {
+pub(crate) struct VaultSize {
     vault: String,
     account: String,
     name: String,
     packed_bytes: u64,
+    /// Of these, packs of names, attributes and lists.
+    metadata_bytes: u64,
     /// That can be restored.
     snapshots: u64,
 }
@@ -132,18 +134,20 @@ impl Statistics {
     }
 }
 
-fn vaults(store: &Store, only: Option<AccountId>) -> Result<Vec<VaultSize>, StoreError> {
+pub(crate) fn vaults(store: &Store, only: Option<AccountId>) -> Result<Vec<VaultSize>, StoreError> {
     let mut found = Vec::new();
     for account in store.accounts()?.into_iter().filter(|account| only.is_none_or(|only| only == account.id)) {
         for vault in store.vaults(account.id)? {
             let usage = store.vault_usage(vault.id)?;
             let is_gone = |state| matches!(state, PackState::Condemned | PackState::Deleting);
-            let packs = usage.packs.iter().filter(|totals| !is_gone(totals.state));
+            let packs = || usage.packs.iter().filter(|totals| !is_gone(totals.state));
+            let metadata = packs().filter(|totals| totals.class == PackClass::Metadata);
             found.push(VaultSize {
                 vault: vault.id.to_string(),
                 account: account.name.clone(),
                 name: vault.name,
-                packed_bytes: packs.map(|totals| totals.bytes).sum(),
+                packed_bytes: packs().map(|totals| totals.bytes).sum(),
+                metadata_bytes: metadata.map(|totals| totals.bytes).sum(),
                 snapshots: usage.snapshots,
             });
         }

@@ -15,6 +15,7 @@ mod garbage;
 mod hostile;
 mod http;
 mod live;
+mod report;
 mod rest;
 mod retention;
 mod sealed;

@@ -276,7 +276,7 @@ test('who may only read sees nothing that would be refused', async () => {
   await row(page, 'kept.txt').waitFor();
   const names = async (scope) => (await scope.evaluateAll((found) => found.map((one) => one.getAttribute('aria-label') || one.textContent.trim()))).sort();
   const controls = () => names(page.getByRole('main').getByRole('button'));
-  assert.deepEqual(await controls(), ['Actions for kept.txt', 'Changed', 'Copy', 'Name', 'Size', 'kept.txt']);
+  assert.deepEqual(await controls(), ['Actions for kept.txt', 'Changed', 'Copy', 'Hide the tree of folders', 'Name', 'Size', 'kept.txt']);
   await row(page, 'kept.txt').getByRole('button', { name: 'Actions for kept.txt' }).click();
   await page.getByRole('menuitem', { name: 'Details' }).waitFor();
   assert.deepEqual(await names(page.getByRole('menuitem')), ['Details', 'Download']);

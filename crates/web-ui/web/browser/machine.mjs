@@ -22,24 +22,17 @@ export async function startServer() {
   const program = process.env.BACKUP_SERVER_PROGRAM ?? BUILT;
   if (!existsSync(program)) throw new Error(`${program} is missing: run \`cargo build -p server-bin\``);
   const folder = mkdtempSync(join(tmpdir(), 'web-ui-'));
-  const child = spawn(program, ['serve', '--data-dir', join(folder, 'data'), '--listen', '127.0.0.1:0'], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let said = '';
-  const url = await new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`the server did not start:\n${said}`)), START_MS);
-    const hear = (bytes) => {
-      said += bytes;
-      const found = /listening on (\S+)/.exec(said);
-      if (!found) return;
-      clearTimeout(late);
-      resolve(found[1]);
-    };
-    child.stdout.on('data', hear);
-    child.stderr.on('data', hear);
-    child.on('error', reject);
-    child.on('exit', (code) => reject(new Error(`the server ended with ${code}:\n${said}`)));
-  });
+  let child;
+  const start = (listen) => {
+    child = spawn(program, ['serve', '--data-dir', join(folder, 'data'), '--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'] });
+    return heard(child);
+  };
+  const end = async () => {
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGTERM');
+    await ended;
+  };
+  const url = await start('127.0.0.1:0');
   const admin = (...words) =>
     execFileSync(program, [...words, '--data-dir', join(folder, 'data')], { encoding: 'utf8' }).trim();
   return {
@@ -62,13 +55,36 @@ export async function startServer() {
       const connect = (...address) => run('connect', admin('enroll', '--device', name, ...address.flatMap((place) => ['--address', place])));
       return { home, run, connect };
     },
+    /** Does something while the server does not run; afterwards it is where it was. */
+    async restart(act) {
+      await end();
+      await act();
+      await start(new URL(url).host);
+    },
     async stop() {
-      const ended = new Promise((resolve) => child.once('exit', resolve));
-      child.kill('SIGTERM');
-      await ended;
+      await end();
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Where a server that was just started says that it listens. */
+function heard(child) {
+  let said = '';
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error(`the server did not start:\n${said}`)), START_MS);
+    const hear = (bytes) => {
+      said += bytes;
+      const found = /listening on (\S+)/.exec(said);
+      if (!found) return;
+      clearTimeout(late);
+      resolve(found[1]);
+    };
+    child.stdout.on('data', hear);
+    child.stderr.on('data', hear);
+    child.on('error', reject);
+    child.on('exit', (code) => reject(new Error(`the server ended with ${code}:\n${said}`)));
+  });
 }
 
 /** A way to the server that lets so many bytes through in a second until it is told to `hurry`: time to look at what goes on. */

@@ -16,6 +16,7 @@ const SCREENS = {
   search: ['/search', 'Search'],
   accounts: ['/settings/accounts', 'Accounts'],
   retention: ['/settings/retention', 'Rules'],
+  server: ['/settings/server', 'Storage'],
   audit: ['/settings/audit', 'Audit log'],
   nowhere: ['/no/such/page', 'There is no such page'],
 };

@@ -54,6 +54,12 @@ export type Statistics = Schemas['Statistics'];
 export type Alert = Schemas['Alert'];
 export type DeviceHealth = Schemas['DeviceHealth'];
 export type Health = Schemas['Health'];
+/** How the server is doing. */
+export type ServerReport = Schemas['ServerReport'];
+export type Suspended = Schemas['Suspended'];
+export type StoragePartKind = Schemas['StoragePartKind'];
+export type Confirmable = Schemas['Confirmable'];
+export type FileDigest = Schemas['FileDigest'];
 export type ShareKind = Schemas['ShareKind'];
 export type Share = Schemas['Share'];
 
@@ -98,6 +104,16 @@ export function archiveAddress(paths: string[]): string | undefined {
 /** Where a file of a snapshot is, or an archive of a folder of it. */
 export function snapshotAddress(id: string, what: 'content' | 'archive', path: string): string {
   return addressOf(`/api/v1/snapshots/{id}/${what}`, { path: { id }, query: { path } });
+}
+
+/** All of the audit log that is asked for, as a file. */
+export function auditAddress(query: Query<'/api/v1/audit'>): string {
+  return addressOf('/api/v1/audit', { query });
+}
+
+/** The same of what happened lately. */
+export function activityAddress(query: Query<'/api/v1/activity'>): string {
+  return addressOf('/api/v1/activity', { query });
 }
 
 /** What names a change: made again under the same key it is harmless, as the server does it once. */
@@ -208,13 +224,28 @@ export const api = {
   activity: async (query: Query<'/api/v1/activity'>) => (await ask('get', '/api/v1/activity', { query })).items,
   statistics: (span: SpanName) => ask('get', '/api/v1/statistics', { query: { span } }),
   health: () => ask('get', '/api/v1/health'),
+  server: () => ask('get', '/api/v1/server'),
+  confirmWaiting: (what: Confirmable, id: string | undefined, password: string) =>
+    ask('post', '/api/v1/server/confirm', { body: { what, ...(id === undefined ? {} : { id }), password } }),
   folder: (path: string, signal: AbortSignal, onItems: (items: readonly DriveEntry[]) => void) =>
     pages((page) => ask('get', '/api/v1/folder', { query: { path, ...page }, signal }), PAGE_LEN, signal, onItems),
+  /** Folders in a folder, of what is on its first page; whether there is more. */
+  someFolders: async (path: string) => {
+    const { items, next } = await ask('get', '/api/v1/folder', { query: { path, limit: PAGE_LEN } });
+    return { folders: items.filter((item) => item.kind === 'folder'), isMore: next !== null };
+  },
+  /** The same in a folder of a snapshot. */
+  someFoldersOf: async (id: string, path: string) => {
+    const { items, next } = await ask('get', '/api/v1/snapshots/{id}/entries', { path: { id }, query: { path, limit: PAGE_LEN } });
+    return { folders: items.filter((item) => item.kind === 'folder'), isMore: next !== null };
+  },
   versions: async (path: string) => (await ask('get', '/api/v1/versions', { query: { path } })).items,
   restoreVersion: (path: string, version: number) =>
     ask('post', '/api/v1/versions/restore', { body: { path, version }, headers: key() }),
   search: (q: string, cursor: string | null, signal?: AbortSignal) =>
     ask('get', '/api/v1/search', { query: { q, ...(cursor === null ? {} : { cursor }) }, ...(signal && { signal }) }),
+  sha256: (path: string, version: number) => ask('get', '/api/v1/sha256', { query: { path, version } }),
+  sha256OfSnapshot: (id: string, path: string) => ask('get', '/api/v1/snapshots/{id}/sha256', { path: { id }, query: { path } }),
   shares: async () => (await ask('get', '/api/v1/shares')).items,
   share: (body: Schemas['ShareBody']) => ask('post', '/api/v1/shares', { body }),
   revokeShare: (id: string) => ask('delete', '/api/v1/shares/{id}', { path: { id } }),

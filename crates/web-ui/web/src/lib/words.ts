@@ -1,7 +1,7 @@
 // Every word that the application says, in one place. The same words as the programs and the documents use: drive,
 // version, trash, device, chain, snapshot.
 
-import type { AuditEvent } from './api';
+import type { AuditEvent, Confirmable, StoragePartKind } from './api';
 
 export const words = {
   product: 'Delta Backup',
@@ -120,6 +120,11 @@ export const words = {
       'backup-cut-off': 'Backup cut off',
       restore: 'Restore',
       upload: 'Upload',
+      download: 'Download',
+      delete: 'Moved to the trash',
+      move: 'Moved',
+      rename: 'Renamed',
+      share: 'Shared by a link',
       login: 'Login',
       'device-enrolled': 'Device enrolled',
       collection: 'Garbage collected',
@@ -129,7 +134,13 @@ export const words = {
     },
     cameTo: (source: string, sent: string, stored: string) => `${source}, ${sent} sent, ${stored} stored`,
     restored: (bytes: string) => `${bytes} sent`,
+    renamed: (name: string, to: string) => `${name} to ${to}`,
+    moved: (name: string, folder: string) => `${name} to ${folder === '' ? 'the drive' : folder}`,
+    save: 'Save these',
   },
+
+  asCsv: 'as CSV',
+  asNdjson: 'as NDJSON',
 
   equivalent: 'The same with the program on a connected computer',
   equivalentServer: 'The same on the machine this server runs on',
@@ -353,6 +364,19 @@ export const words = {
     actionsOf: (name: string) => `Actions for ${name}`,
   },
 
+  tree: {
+    label: 'Folders',
+    show: 'Show the tree of folders',
+    hide: 'Hide the tree of folders',
+    more: 'More…',
+  },
+
+  sha256: {
+    find: 'Find it out',
+    progress: 'Read for its SHA-256',
+    going: (done: string, all: string) => `${done} of ${all} read`,
+  },
+
   preview: {
     none: 'This kind of file is not shown here; it can be downloaded.',
     broken: 'The browser cannot show this file',
@@ -501,6 +525,7 @@ export const words = {
     password: 'Your password',
     hint: 'Asked again because this opens the account',
     retention: 'Asked again because older snapshots go by these rules',
+    server: 'Asked again because this lets in, or lets go, what waits for you',
   },
 
   scopes: {
@@ -627,6 +652,7 @@ export const words = {
     account: 'Account',
     empty: 'Nothing of that kind was done',
     more: 'Show older ones',
+    save: 'Save all of these',
     from: (address: string) => `from ${address}`,
     by: { link: 'somebody with a link', command: 'a command on the server', server: 'the server', device: 'a device', password: 'somebody', code: 'somebody' } as Record<string, string>,
     events: {
@@ -662,7 +688,79 @@ export const words = {
       'change-confirmed': 'Unusual change confirmed',
       'job-started': 'Job started',
       'mirror-made': 'Plain mirror written',
+      'garbage-collected': 'Garbage collected',
+      verified: 'Verified',
     } satisfies Record<AuditEvent, string> as Record<string, string>,
+  },
+
+  server: {
+    health: 'Health',
+    look: 'Look again',
+    well: 'All is well.',
+    wrong: (things: string) => `${things} a look.`,
+    thing: 'thing needs',
+    things: 'things need',
+    states: { good: 'Good', doubtful: 'Doubtful', bad: 'Bad' },
+    checks: {
+      store: 'Store',
+      writing: 'New backups',
+      deletion: 'Deletion',
+      clock: 'Clock',
+      devices: 'Devices',
+      tokens: 'Tokens',
+      changes: 'Unusual change',
+      space: 'Space',
+      reserve: 'Reserve',
+      'catalog backup': 'Backup of the catalog',
+      'catalog copy': 'Copy of the catalog in a second place',
+      certificate: 'Certificate',
+      'open files': 'Open files',
+    } as Record<string, string>,
+    confirm: 'Confirm',
+    confirmAll: 'Confirm all',
+    confirmOf: (name: string) => `Confirm ${name}`,
+    confirmAllOf: { devices: 'Confirm all devices', tokens: 'Confirm all tokens' },
+    confirmClock: 'The clock is right now',
+    confirmText: {
+      clock: 'What goes by age goes on: retention, the trash, and what is kept for some days only. Look at the clock first.',
+      devices: 'It gets in again. One that was revoked after the older catalog was made counts as valid in it: confirm only what you know.',
+      tokens: 'It is good again. One that was revoked after the older catalog was made counts as valid in it: confirm only what you know.',
+    } satisfies Record<Confirmable, string>,
+    confirmed: 'Confirmed',
+    waiting: 'Kept out by an older catalog',
+    waitingText: 'A catalog was put back, or rebuilt. Devices and tokens of it do not get in before you confirm them.',
+    kinds: { devices: 'Devices', tokens: 'Tokens' },
+    used: (when: string) => `last seen ${when}`,
+    unused: 'never seen',
+    upkeep: 'Upkeep',
+    verification: 'Last verification',
+    collection: 'Last collection of garbage',
+    catalogBackup: 'Last backup of the catalog',
+    generation: 'Generation of the catalog',
+    started: 'Runs since',
+    version: 'Version',
+    never: 'None yet',
+    storage: 'Storage',
+    folder: 'Data directory',
+    free: 'Free on its disk',
+    keptFree: 'Kept free',
+    keptFreeText: 'With less, nothing new is taken in; restores go on.',
+    reserve: 'Held in reserve',
+    noReserve: 'Nothing',
+    reserveUsed: (size: string) => `${size} should be, and are in use: make room`,
+    takes: (size: string) => `The data directory takes ${size}`,
+    parts: {
+      content: 'Packs of content',
+      metadata: 'Packs of names and lists',
+      going: 'Packs that nobody needs any more',
+      catalog: 'Catalog',
+      'catalog-backups': 'Backups of the catalog',
+      reserve: 'Reserve',
+      quarantine: 'Damaged and set aside',
+      other: 'Keys, and what is on its way in',
+    } satisfies Record<StoragePartKind, string>,
+    vaults: 'Vaults',
+    ofVault: (content: string, names: string) => `${content} of content, ${names} of names and lists`,
   },
 
   settings: {
@@ -677,6 +775,7 @@ export const words = {
       audit: 'Audit log',
       jobs: 'Jobs',
       retention: 'Retention',
+      server: 'Server',
     } as Record<string, string>,
     label: 'Settings',
     account: 'Account',
