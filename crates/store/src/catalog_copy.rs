@@ -45,6 +45,8 @@ impl Store {
             return Err(StoreError::Conflict { what: "the copy is of another store" });
         }
         let aside = copy::set_aside(&data.catalog_path())?;
+        // Durable first: a power loss must not bring the old log back beside the new file.
+        data.sync_dir(data.root())?;
         copy::put_in_place(copy, &data.catalog_path())?;
         data.sync_dir(data.root())?;
         Ok((facts, aside))
@@ -66,6 +68,7 @@ impl Store {
             listed => drop(listed?),
         }
         copy::set_aside(&data.catalog_path())?;
+        data.sync_dir(data.root())?;
         let store = match anchor::read(&data)? {
             Ok(anchor) => anchor.store,
             Err(_) => StoreId::from_bytes(draw(options)?),

@@ -136,6 +136,11 @@ impl SimDisk {
         self.state().read_faults.push(ReadFault { path: path.to_owned(), bytes, times });
     }
 
+    /// From now on everything can be read again.
+    pub fn forget_read_faults(&self) {
+        self.state().read_faults.clear();
+    }
+
     /// No read gives more than this many bytes from now on.
     pub fn shorten_reads(&self, len_max: usize) {
         self.state().read_len_max = Some(len_max);

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod bytes;
+mod cuts;
 mod decisions;
 mod exhausted;
 mod failures;

@@ -220,6 +220,20 @@ fn forget_old(folder: &Path) -> Result<(), Failure> {
     for (backup, _) in backups.iter().zip(kept).filter(|(_, kept)| !kept) {
         remove(&backup.path)?;
     }
+    forget_unfinished(folder)
+}
+
+/// Removes what processes left that died while they made a backup: each has a name of its own, so no later one would.
+fn forget_unfinished(folder: &Path) -> Result<(), Failure> {
+    let failed = |error| unavailable("read", folder, &error);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "new")
+            && of_path(path.with_extension("backup")).is_some()
+        {
+            remove(&path)?;
+        }
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::catalog::{APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION, quick_check, sc
 use crate::{StoreError, StoreId};
 
 /// SQLite's files beside a database.
-const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
+const COMPANIONS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
 /// What a copy of a catalog says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,8 @@ pub(crate) fn set_aside(catalog: &Path) -> Result<Option<PathBuf>, StoreError> {
         .find(|path| COMPANIONS.iter().all(|companion| !with(path, companion).exists()))
         .expect("there are more numbers than files");
     let mut moved = None;
-    // The log goes last: without its database it is nothing, and the database without its log is an older one.
+    // Logs go last: without its database a log is nothing, and the database without its log is an older one. None may stay:
+    // it would be taken for the log of what comes in this place.
     for companion in COMPANIONS {
         let to = with(&free, companion);
         match fs::rename(with(catalog, companion), &to) {

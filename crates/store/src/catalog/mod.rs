@@ -106,9 +106,19 @@ impl Catalog {
 
     /// Whether a catalog was created at `path`.
     pub(crate) fn exists(path: &Path) -> Result<bool, StoreError> {
-        match Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX) {
-            Ok(connection) => Ok(schema_version(&connection)? != 0),
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Ok(false),
+        let version = |access| {
+            let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
+        };
+        let is = |error: &rusqlite::Error, code| error.sqlite_error_code() == Some(code);
+        let found = match version(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+            // A process died while it changed the file: what it began is taken back by whoever may write.
+            Err(error) if is(&error, ErrorCode::ReadOnly) => version(OpenFlags::SQLITE_OPEN_READ_WRITE),
+            found => found,
+        };
+        match found {
+            Ok(version) => Ok(version != 0),
+            Err(error) if is(&error, ErrorCode::CannotOpen) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -120,11 +130,7 @@ impl Catalog {
         young_rows_max: usize,
         reserve: Arc<Reserve>,
     ) -> Result<(Self, Meta), StoreError> {
-        if rusqlite::version_number() < SQLITE_VERSION_MIN {
-            return Err(StoreError::CatalogUnusable {
-                what: format!("SQLite {} has the WAL-reset bug", rusqlite::version()),
-            });
-        }
+        check_version(rusqlite::version_number(), rusqlite::version())?;
         if !Self::exists(path)? {
             return Err(StoreError::NotFound { what: "store" });
         }
@@ -308,6 +314,13 @@ fn quick_check(connection: &Connection) -> Result<(), StoreError> {
     Err(StoreError::CatalogDamaged { what: finding })
 }
 
+fn check_version(number: i32, name: &str) -> Result<(), StoreError> {
+    if number < SQLITE_VERSION_MIN {
+        return Err(StoreError::CatalogUnusable { what: format!("SQLite {name} has the WAL-reset bug") });
+    }
+    Ok(())
+}
+
 fn schema_version(connection: &Connection) -> Result<u32, StoreError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
@@ -457,6 +470,19 @@ mod tests {
         // A database in memory answers "memory" to the wish for a log.
         let error = open_writer(Path::new(":memory:")).unwrap_err();
         assert!(error.to_string().contains("cannot be WAL"), "{error}");
-        assert!(rusqlite::version_number() >= SQLITE_VERSION_MIN);
+    }
+
+    #[test]
+    fn an_sqlite_with_the_wal_reset_bug_is_refused() {
+        check_version(rusqlite::version_number(), rusqlite::version()).unwrap();
+        for (number, name) in
+            [(3_051_003, "3.51.3"), (3_051_004, "3.51.4"), (3_052_000, "3.52.0"), (4_000_000, "4.0.0")]
+        {
+            check_version(number, name).unwrap();
+        }
+        for (number, name) in [(3_051_002, "3.51.2"), (3_050_004, "3.50.4"), (3_009_009, "3.9.9"), (0, "0")] {
+            let error = check_version(number, name).unwrap_err();
+            assert!(matches!(&error, StoreError::CatalogUnusable { what } if what.contains(name)), "{error}");
+        }
     }
 }

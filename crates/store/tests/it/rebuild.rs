@@ -2,10 +2,11 @@
 //! allowed again only afterwards.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use object::ObjectId;
 use store::{Adoption, ErrorKind, ReindexReport, SnapshotQuery, Store, UnixMs};
-use testkit::disk::{Fault, until_death};
+use testkit::disk::{Call, Fault, HookDisk, until_death};
 
 use crate::props::*;
 
@@ -255,6 +256,58 @@ fn a_copy_of_the_catalog_can_be_put_back() {
     let error = Store::put_catalog_back(&world.root, &world.options, &copy).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
     check_restores(&world.open(), "3");
+}
+
+/// Logs of the catalog that goes would be taken for those of the one that comes. They are away, and durably, before it comes.
+#[test]
+fn no_log_of_the_old_catalog_stays_beside_a_copy_that_is_put_back() {
+    let world = world_with(2);
+    let copy = world.root.join("copy");
+    let store = world.open();
+    store.copy_catalog(&copy).unwrap();
+    drop(store);
+    let catalog = world.root.join("catalog.sqlite3");
+    let with = |companion: &str| world.root.join(format!("catalog.sqlite3{companion}"));
+    let logs = ["-wal", "-shm", "-journal"].map(with);
+    for log in &logs {
+        std::fs::write(log, b"of the old one").unwrap();
+    }
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let hook = {
+        let (seen, root, logs, catalog, copy) =
+            (Arc::clone(&seen), world.root.clone(), logs.clone(), catalog.clone(), copy.clone());
+        move |call: &Call| {
+            if call.verb == "sync_dir" && call.path == root {
+                let stay = logs.iter().any(|log| log.exists());
+                seen.lock().unwrap().push((catalog.exists(), stay, copy.exists()));
+            }
+        }
+    };
+    let mut options = world.options.clone();
+    options.disk = Arc::new(HookDisk::new(world.disk.clone(), Box::new(hook)));
+    Store::put_catalog_back(&world.root, &options, &copy).unwrap();
+    assert_eq!(*seen.lock().unwrap(), [(false, false, true), (true, false, false)]);
+    check_restores(&world.open(), "2");
+}
+
+/// A process that died while it changed the catalog left a journal: whoever opens it next takes that back first.
+#[test]
+fn a_catalog_with_a_journal_is_opened() {
+    let world = world_with(1);
+    let catalog = world.root.join("catalog.sqlite3");
+    let connection = rusqlite::Connection::open(&catalog).unwrap();
+    connection.pragma_update(None, "journal_mode", "DELETE").unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE; UPDATE meta SET generation = 0; DELETE FROM snapshot;").unwrap();
+    connection.cache_flush().unwrap();
+    let [database, journal] =
+        [&catalog, &world.root.join("catalog.sqlite3-journal")].map(|path| std::fs::read(path).unwrap());
+    drop(connection);
+    std::fs::write(&catalog, database).unwrap();
+    std::fs::write(world.root.join("catalog.sqlite3-journal"), journal).unwrap();
+    let store = world.open();
+    assert_eq!(store.deletion_latch(), None);
+    check_restores(&store, "1");
+    assert_eq!(snapshots(&store).len(), 1);
 }
 
 /// The process dies before and after every effect of rebuilding: done again, the result is the same.

@@ -221,6 +221,9 @@ impl World {
         std::fs::copy(master_key(old_root), master_key(&root)).expect("there is room");
         let disk = template.disk.fork(old_root, &root);
         let mut options = options(&disk);
+        if random.chance(20) {
+            disk.shorten_reads(200 + random.index(3000));
+        }
         options.pack_target_bytes = *random.pick(&[3000, 8000, 30_000]);
         options.unwritten_rows_max = *random.pick(&[0, 20, 100_000]);
         let devices = template.tokens.iter().map(|token| {
@@ -581,6 +584,7 @@ impl World {
                 self.wall_ahead_ms += *self.random.pick(&jumps);
                 self.is_clock_odd = true;
             }
+            94..97 => self.fail_a_read(),
             _ => {
                 // The machines sleep, all of them.
                 let slept = *self.random.pick(&[HOUR, DAY, 3 * DAY, 9 * DAY]);
@@ -592,11 +596,22 @@ impl World {
         true
     }
 
+    /// Some bytes of a file cannot be read, once: tried again, they can.
+    fn fail_a_read(&mut self) {
+        let files = self.disk.files();
+        self.disk.forget_read_faults();
+        if let Some(path) = (!files.is_empty()).then(|| self.random.pick(&files)) {
+            let from = self.random.below(self.disk.contents(path).len() as u64 + 1);
+            self.disk.fail_reads(path, from..from + 512, 1);
+        }
+    }
+
     /// From now on nothing goes wrong any more, and what is wrong is put right.
     fn make_peace(&mut self) {
         self.is_peaceful = true;
         let _ = self.disk.take_plan();
         self.disk.set_free_bytes(ROOMY);
+        self.disk.forget_read_faults();
         self.space_returns_at = None;
         self.starts_at = self.starts_at.min(self.now);
         if let Some(host) = &mut self.host {
