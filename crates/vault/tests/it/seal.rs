@@ -113,7 +113,7 @@ fn parts_of_two_records_do_not_open_together() {
 #[test]
 fn another_vault_opens_nothing() {
     let record = sealer(&keys()).seal(&[data(&keys(), *b"secret")]).unwrap();
-    let other = std::sync::Arc::new(Keys::new(&VaultKey::from_bytes([8; 32])));
+    let other = Arc::new(Keys::new(&VaultKey::from_bytes([8; 32])));
     assert_eq!(Opener::new(other).open(record.view()).unwrap_err(), OpenError::Altered);
 }
 
