@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender};
 use object::ObjectId;
-use vault::{Content, Entry, EntryKind, Piece, PieceCursor, ReadError, Reader, TreeCursor};
+use vault::{Content, Entry, EntryKind, Piece, PieceCursor, PlainObject, ReadError, Reader, TreeCursor};
 
 use crate::browse::{Found, Node, tree_of};
 use crate::counted::Traffic;
@@ -122,10 +122,10 @@ impl Checking<'_> {
                     Some(objects) => Ok(objects[index].clone()),
                     None => reader.object(chunk.id),
                 };
-                match object {
-                    Ok(object) if object.body.len() as u64 == chunk.len => {}
-                    Ok(object) => {
-                        let found = object.body.len();
+                match object.and_then(PlainObject::into_chunk) {
+                    Ok(bytes) if bytes.len() as u64 == chunk.len => {}
+                    Ok(bytes) => {
+                        let found = bytes.len();
                         self.problem(&chunk.path, format!("a chunk of {} bytes has {found}", chunk.len));
                     }
                     Err(ReadError::Source(error)) => return Err(error),
@@ -221,17 +221,19 @@ impl Walk<'_, '_> {
     }
 
     fn chunk(&mut self, chunk: Chunk) -> Result<(), ClientError> {
-        let key = u128::from_le_bytes(*chunk.id.as_bytes().first_chunk().expect("an id has 32 bytes"));
+        let id = u128::from_le_bytes(*chunk.id.as_bytes().first_chunk().expect("an id has 32 bytes"));
+        // The same chunk, said to be of another length, is looked at again.
+        let key = id ^ u128::from(chunk.len);
         if self.seen.contains(&key) {
             return Ok(());
         }
         if self.seen.len() < SEEN_MAX {
             self.seen.insert(key);
         }
-        if self.batch.chunks.len() == BATCH_CHUNKS || self.batch.bytes + chunk.len > BATCH_BYTES {
+        if self.batch.chunks.len() == BATCH_CHUNKS || self.batch.bytes.saturating_add(chunk.len) > BATCH_BYTES {
             self.flush()?;
         }
-        self.batch.bytes += chunk.len;
+        self.batch.bytes = self.batch.bytes.saturating_add(chunk.len);
         self.batch.chunks.push(chunk);
         Ok(())
     }

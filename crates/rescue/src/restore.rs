@@ -10,7 +10,7 @@ use host_fs::{
     Restored,
 };
 use object::ObjectId;
-use vault::{Content, Entry, EntryKind, HardLink, Metadata, Piece, PieceCursor, Reader, TreeCursor};
+use vault::{Content, Entry, EntryKind, HardLink, Metadata, Piece, PieceCursor, PlainObject, Reader, TreeCursor};
 
 use crate::RescueError;
 use crate::packs::PackSource;
@@ -242,11 +242,11 @@ impl Restorer<'_> {
     }
 
     fn chunk(&mut self, id: ObjectId, len: u64) -> Result<impl std::ops::Deref<Target = [u8]> + use<>, Box<dyn Error>> {
-        let object = self.reader.object(id)?;
-        if object.body.len() as u64 != len {
-            return Err(format!("a chunk of {len} bytes has {}", object.body.len()).into());
+        let bytes = self.reader.object(id).and_then(PlainObject::into_chunk)?;
+        if bytes.len() as u64 != len {
+            return Err(format!("a chunk of {len} bytes has {}", bytes.len()).into());
         }
-        Ok(object.body)
+        Ok(bytes)
     }
 
     /// Takes note of something that the packs do not have.

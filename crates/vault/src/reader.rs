@@ -5,7 +5,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use object::{ObjectId, SealedRecord};
+use bytes::Bytes;
+use object::{Kind, ObjectId, SealedRecord};
 
 use crate::content::Content;
 use crate::delta::{DeltaError, rebuild};
@@ -52,6 +53,20 @@ pub enum ReadError<E> {
     /// A list or tree page is malformed.
     #[error("object {} is malformed", id.short())]
     Page { id: ObjectId, source: PageError },
+}
+
+impl PlainObject {
+    /// The bytes of a chunk.
+    ///
+    /// # Errors
+    /// [`ReadError::Page`] for an object of another kind: whoever named it as a part of a file was wrong.
+    pub fn into_chunk<E>(self) -> Result<Bytes, ReadError<E>> {
+        let (id, found) = (self.id, self.kind);
+        match found {
+            Kind::Data => Ok(self.body),
+            _ => Err(ReadError::Page { id, source: PageError::Kind { expected: Kind::Data, found } }),
+        }
+    }
 }
 
 /// Reads objects of one vault; keeps recently opened ones, within a bound.
@@ -234,6 +249,8 @@ pub struct TreeCursor {
     entries: VecDeque<Entry>,
     /// Only what comes after this name is given out.
     after: Vec<u8>,
+    /// The last name of the page before: a forged tree may have one name in two pages, as a link and as a directory.
+    last: Vec<u8>,
 }
 
 impl TreeCursor {
@@ -247,7 +264,7 @@ impl TreeCursor {
     /// read.
     #[must_use]
     pub fn after(tree: ObjectId, name: Vec<u8>) -> Self {
-        Self { walk: PageWalk::new(tree), entries: VecDeque::new(), after: name }
+        Self { walk: PageWalk::new(tree), entries: VecDeque::new(), after: name, last: Vec::new() }
     }
 
     /// The next entry; `None` after the last.
@@ -265,6 +282,13 @@ impl TreeCursor {
             match TreePage::decode(&object).map_err(|source| ReadError::Page { id, source })? {
                 TreePage::Leaf(mut entries) => {
                     check_level(id, above, 0)?;
+                    if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+                        if first.name <= self.last {
+                            let source = PageError::Malformed { what: "its names do not come after those before it" };
+                            return Err(ReadError::Page { id, source });
+                        }
+                        self.last.clone_from(&last.name);
+                    }
                     let passed = entries.partition_point(|entry| entry.name <= self.after);
                     self.entries = entries.split_off(passed).into();
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use object::{ObjectId, SealedRecord};
-use vault::{ReadError, Reader};
+use vault::{PlainObject, ReadError, Reader};
 
 use super::fetch::Fetched;
 use super::guards::FileGuard;
@@ -66,7 +66,7 @@ pub(crate) fn chunks(
     records: &[SealedRecord],
 ) -> Result<Vec<Chunk>, ClientError> {
     match reader.objects_with(ids, records) {
-        Ok(objects) => return Ok(objects.into_iter().map(|object| Ok(object.body)).collect()),
+        Ok(objects) => return Ok(objects.into_iter().map(PlainObject::into_chunk).collect()),
         Err(ReadError::Source(error)) => return Err(error),
         Err(_) => {}
     }
@@ -74,7 +74,7 @@ pub(crate) fn chunks(
     for id in ids {
         chunks.push(match reader.object(*id) {
             Err(ReadError::Source(error)) => return Err(error),
-            object => object.map(|object| object.body),
+            object => object.and_then(PlainObject::into_chunk),
         });
     }
     Ok(chunks)

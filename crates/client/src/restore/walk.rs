@@ -174,10 +174,11 @@ impl Walk {
                 Ok(())
             }
             Content::Chunk(chunk) => {
-                if self.batch.len() == BATCH_FILES || self.batch_bytes + size > BATCH_BYTES {
+                if self.batch.len() == BATCH_FILES || self.batch_bytes.saturating_add(size) > BATCH_BYTES {
                     self.flush()?;
                 }
-                self.batch_bytes += size;
+                // Whoever forged a tree may say anything.
+                self.batch_bytes = self.batch_bytes.saturating_add(size);
                 let directory = Arc::clone(directory);
                 self.batch.push(SmallFile { directory, name, size, chunk, metadata });
                 Ok(())

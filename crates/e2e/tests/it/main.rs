@@ -7,6 +7,7 @@ mod cuts;
 mod decisions;
 mod exhausted;
 mod failures;
+mod forged;
 mod frozen;
 mod full_disk;
 mod golden;

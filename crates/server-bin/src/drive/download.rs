@@ -7,7 +7,7 @@ use bytes::Bytes;
 use object::{ObjectId, VaultId};
 use proto::DriveContent;
 use store::{Store, StoreError};
-use vault::{Content, Keys, ListPage, PageError, Piece, ReadError, Reader};
+use vault::{Content, Keys, ListPage, PageError, Piece, PlainObject, ReadError, Reader};
 
 use crate::drive::content::{VaultSource, content_of};
 
@@ -129,7 +129,7 @@ impl RangeReader {
         let until = piece.span_len().min(self.range.end - start);
         let bytes = match piece {
             Piece::Chunk { len, id } => {
-                let body = self.reader.object(id)?.body;
+                let body = self.reader.object(id).and_then(PlainObject::into_chunk)?;
                 if body.len() as u64 != len {
                     let what = "a chunk is not as long as its list says";
                     return Err(ReadError::Page { id, source: PageError::Malformed { what } });

@@ -37,6 +37,11 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
+    /// What it is of and how long: a forged tree may say several lengths of one content, and each has to be looked at.
+    pub(super) fn holds(&self) -> ([u8; 32], u64) {
+        (self.content, self.size)
+    }
+
     /// Whether what is there can be what the mirror put there.
     pub(crate) fn is_of(&self, stat: &Stat) -> bool {
         let is_alike = stat.kind == self.kind && self.size == shown_size(stat);

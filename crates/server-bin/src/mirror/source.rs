@@ -11,7 +11,8 @@ use proto::{DriveNode, DrivePath};
 use rustix::process::{getegid, geteuid};
 use store::{Store, StoreError};
 use vault::{
-    Content, Entry, EntryKind, Keys, Metadata, Piece, PieceCursor, ReadError, Reader, Snapshot, Timestamp, TreeCursor,
+    Content, Entry, EntryKind, Keys, Metadata, Piece, PieceCursor, PlainObject, ReadError, Reader, Snapshot, Timestamp,
+    TreeCursor,
 };
 
 use crate::admin::affected::StoreSource;
@@ -207,7 +208,7 @@ impl Contents {
     }
 
     fn chunk(&mut self, id: ObjectId, len: u64) -> Result<impl Deref<Target = [u8]> + use<>, Trouble> {
-        let body = self.reader.object(id)?.body;
+        let body = self.reader.object(id).and_then(PlainObject::into_chunk)?;
         if body.len() as u64 == len {
             Ok(body)
         } else {

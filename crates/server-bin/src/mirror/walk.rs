@@ -58,7 +58,7 @@ pub(super) struct Walker<'a> {
     /// Bytes to be left free on the target's file system.
     pub(super) min_free: u64,
     /// Files by their content.
-    pub(super) known: HashMap<[u8; 32], PresentFile>,
+    pub(super) known: HashMap<([u8; 32], u64), PresentFile>,
     /// Bytes placed since free space was looked at; none yet.
     pub(super) unlooked_bytes: Option<u64>,
 }
@@ -71,8 +71,6 @@ struct Level {
     is_over: bool,
     /// Something of it could not be read: what is missing in it may be there all the same.
     is_patchy: bool,
-    /// The name that came last.
-    last: Vec<u8>,
     listing: Listing,
     /// Names of the listing that were passed.
     passed: usize,
@@ -96,7 +94,7 @@ struct Way<'t> {
     levels: Vec<Level>,
     path: Vec<u8>,
     /// Files with several names that were met, and their content.
-    links: HashMap<HardLink, (LinkSource, [u8; 32])>,
+    links: HashMap<HardLink, (LinkSource, ([u8; 32], u64))>,
 }
 
 impl Way<'_> {
@@ -222,7 +220,6 @@ impl Walker<'_> {
             ahead: None,
             is_over: false,
             is_patchy,
-            last: Vec::new(),
             listing,
             passed: 0,
             is_present,
@@ -262,16 +259,7 @@ impl Walker<'_> {
             let level = way.level();
             match self.contents.next(&mut level.entries) {
                 Ok(None) => level.is_over = true,
-                // Pages of a forged tree may be in any order.
-                Ok(Some(entry)) if entry.name > level.last || level.last.is_empty() => {
-                    level.last.clone_from(&entry.name);
-                    level.ahead = Some(entry);
-                }
-                Ok(Some(entry)) => {
-                    level.is_patchy = true;
-                    let path = way.shown(&way.child(&entry.name));
-                    self.teller.problem(MirrorProblem::Damaged, &path, "names of a folder are not in order");
-                }
+                Ok(Some(entry)) => level.ahead = Some(entry),
                 Err(trouble) => {
                     level.is_patchy = true;
                     let path = way.shown(&way.path);
@@ -416,12 +404,12 @@ impl Walker<'_> {
             Some(stat) => {
                 let wanted = mark_of(&entry);
                 match is_ours(&stat) {
-                    Some(mark) if (mark.content, mark.metadata) == (wanted.content, wanted.metadata) => {
+                    Some(mark) if (mark.holds(), mark.metadata) == (wanted.holds(), wanted.metadata) => {
                         let mark = *mark;
                         self.left_alone(way, &path, &entry, stat, mark)
                     }
                     Some(mark) => {
-                        let own = (mark.content == wanted.content).then_some(stat);
+                        let own = (mark.holds() == wanted.holds()).then_some(stat);
                         self.place(way, &path, &entry, own, marks)
                     }
                     None if marks.iter().any(|mark| way.is_begun(mark, &stat)) => {
@@ -586,10 +574,10 @@ impl Walker<'_> {
         let name = Name::new(&entry.name).expect("it was checked");
         let Some(file) = dir.present_file(name, stat) else { return };
         if let Some(number) = entry.metadata.hard_link {
-            way.links.entry(number).or_insert_with(|| (file.link_source().clone(), mark.content));
+            way.links.entry(number).or_insert_with(|| (file.link_source().clone(), mark.holds()));
         }
         if stat.size > 0 && self.known.len() < KNOWN_MAX {
-            self.known.entry(mark.content).or_insert(file);
+            self.known.entry(mark.holds()).or_insert(file);
         }
     }
 
@@ -649,8 +637,8 @@ impl Walker<'_> {
         let refused = |walker: &mut Self, error: HostError| -> Result<Option<Restored>, Trouble> {
             walker.teller.refused(&shown, &error).map(|()| None).map_err(Trouble::Store)
         };
-        if let Some((source, content)) = metadata.hard_link.and_then(|number| way.links.get(&number))
-            && *content == wanted.content
+        if let Some((source, holds)) = metadata.hard_link.and_then(|number| way.links.get(&number))
+            && *holds == wanted.holds()
             && dir.hard_link(name, source).is_ok()
         {
             self.teller.report.linked += 1;
@@ -716,7 +704,7 @@ impl Walker<'_> {
         if let Some((_, record)) = &mut way.task.previous {
             let recorded = record.at(path).map_err(|error| record_failed(&error))?;
             let mark =
-                recorded.and_then(|recorded| recorded.marks.into_iter().find(|mark| mark.content == wanted.content));
+                recorded.and_then(|recorded| recorded.marks.into_iter().find(|mark| mark.holds() == wanted.holds()));
             let level = way.levels.last().expect("the walk is in a folder");
             if let (Some(mark), Some(previous)) = (mark, &level.previous)
                 && let Ok(stat) = previous.stat(name)
@@ -727,7 +715,7 @@ impl Walker<'_> {
                 found.extend(previous.present_file(name, stat).map(|file| (file, policy)));
             }
         }
-        if let Some(known) = self.known.get(&wanted.content) {
+        if let Some(known) = self.known.get(&wanted.holds()) {
             found.push((known.clone(), Policy::OWN_FILE));
         }
         Ok(found)

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use object::ObjectId;
+use store::disk::Disk;
 use store::{Due, PackChoice, PackId, PackReport, Store, UnixMs};
 use testkit::disk::{Fault, until_death};
 
@@ -445,7 +446,7 @@ fn a_missing_pack_is_set_aside_and_taken_back_when_it_returns() {
     assert!(store.deletion_latch().is_some(), "that alone lifts no latch");
     assert_eq!(store.incomplete_snapshots(VAULT).unwrap().len(), 2);
     drop(store);
-    drop(store::disk::Disk::create_new(&world.disk, &pack).unwrap());
+    drop(Disk::create_new(&world.disk, &pack).unwrap());
     world.disk.damage(&pack, |place| *place = bytes.clone());
     let store = world.open();
     assert_eq!(store.recovery().adopted, [pack_of(&pack)]);
@@ -470,6 +471,50 @@ fn a_pack_under_another_name_and_a_pack_twice() {
     for name in NAMES {
         assert_eq!(store.read(VAULT, &id(name)).unwrap().record.view().body(), body_of(name), "nothing is lost");
     }
+    assert!(store.held(VAULT, &NAMES.map(id)).unwrap().into_iter().all(|held| held));
+}
+
+/// A copy of a pack under the name of another is none of ours: it is told of, nothing is removed, and nothing is read from it
+/// but after somebody put it where it belongs.
+#[test]
+fn a_pack_twice_is_told_of_and_nothing_goes() {
+    let world = world();
+    let original = world.packs().remove(0);
+    let bytes = world.disk.contents(&original);
+    let copy = world.root.join(format!("packs/ab/{}.pack", "ab".repeat(16)));
+    let mut writer = world.disk.create_new(&copy).unwrap();
+    writer.append(&bytes).unwrap();
+    writer.sync_data().unwrap();
+    drop(writer);
+    world.disk.sync_dir(copy.parent().unwrap()).unwrap();
+    let packs = world.packs();
+    let store = world.open();
+    assert_eq!(store.recovery().strangers, std::slice::from_ref(&copy));
+    assert_eq!(store.deletion_latch(), None);
+    assert!(verify_all(&store).iter().all(PackReport::is_sound));
+    repair_all(&store);
+    let orphans = store.adopt_orphans(NOW).unwrap();
+    assert_eq!(orphans.strangers, std::slice::from_ref(&copy));
+    assert_eq!(world.packs(), packs, "nothing is removed");
+    for name in NAMES {
+        assert_eq!(store.read(VAULT, &id(name)).unwrap().record.view().body(), body_of(name), "{name}");
+    }
+    drop(store);
+
+    // The original goes: what is in it is lost, and the copy is still there to put it right.
+    world.disk.lose_file(&original);
+    let store = world.open();
+    let damaged = damaged_names(&verify_all(&store));
+    assert!(!damaged.is_empty());
+    repair_all(&store);
+    assert_eq!(world.disk.contents(&copy), bytes);
+    for name in NAMES {
+        assert_eq!(store.read(VAULT, &id(name)).is_ok(), !damaged.contains(name), "{name}");
+    }
+    drop(store);
+    world.disk.rename_noreplace(&copy, &original).unwrap();
+    let store = world.open();
+    verify_all(&store);
     assert!(store.held(VAULT, &NAMES.map(id)).unwrap().into_iter().all(|held| held));
 }
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use object::{Kind, ObjectId};
 use proptest::prelude::*;
 use vault::{
-    Content, Entry, EntryKind, HardLink, Keys, ListBuilder, ListPage, Metadata, Piece, PieceCursor, PlainObject,
-    Snapshot, Timestamp, TreeBuilder, TreeCursor, TreePage, UnknownField,
+    Content, Entry, EntryKind, HardLink, Keys, ListBuilder, ListPage, Metadata, PageError, Piece, PieceCursor,
+    PlainObject, ReadError, Snapshot, Timestamp, TreeBuilder, TreeCursor, TreePage, UnknownField,
 };
 
 use crate::store::{MemoryStore, keys, sealer};
@@ -102,6 +102,45 @@ fn a_cursor_begins_where_it_is_told_to() {
     assert_eq!(cursor.next(&mut reader).unwrap(), Some(plain_file(29_999)));
     assert_eq!(cursor.next(&mut reader).unwrap(), None);
     assert!(reader.source().fetches <= 3, "{} fetches", reader.source().fetches);
+}
+
+/// A page above pages that are in order each, and not one after the other: of two entries of one name the first is given out.
+#[test]
+fn a_name_in_two_pages_is_refused() {
+    let keys = keys();
+    let leaf = |number| build_tree(&keys, &[plain_file(number)]);
+    for (numbers, given) in [([1, 1], 1), ([2, 1], 1), ([1, 2], 2)] {
+        let [(first, mut pages), (second, more)] = numbers.map(leaf);
+        pages.extend(more);
+        pages.dedup_by_key(|page| page.id);
+        let body = [&[1, 1, 2][..], b"\x01a", b"\x01b"].concat();
+        let above = PlainObject::new(&keys, Kind::Tree, vec![first, second], body.into());
+        let root = above.id;
+        pages.push(above);
+        let mut store = MemoryStore::default();
+        store.put_all(&mut sealer(&keys), &pages);
+        let (mut reader, mut cursor) = (store.reader(&keys), TreeCursor::new(root));
+        assert_eq!(cursor.next(&mut reader).unwrap(), Some(plain_file(numbers[0])));
+        match cursor.next(&mut reader) {
+            Ok(next) => assert_eq!((next, given), (Some(plain_file(numbers[1])), 2)),
+            Err(error) => {
+                assert!(matches!(error, ReadError::Page { id, .. } if id == second) && given == 1, "{error}");
+            }
+        }
+        assert_eq!(cursor.next(&mut reader).unwrap(), None);
+    }
+}
+
+/// A tree or a list is no part of a file, whoever says so.
+#[test]
+fn only_data_is_a_chunk() {
+    let keys = keys();
+    let object = |kind| PlainObject::new(&keys, kind, Vec::new(), Bytes::from_static(b"bytes"));
+    assert_eq!(object(Kind::Data).into_chunk::<()>().unwrap(), b"bytes"[..]);
+    for kind in [Kind::List, Kind::Tree, Kind::Snapshot] {
+        let error = object(kind).into_chunk::<()>().unwrap_err();
+        assert!(matches!(error, ReadError::Page { source: PageError::Kind { found, .. }, .. } if found == kind));
+    }
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! Sealing: identity, every changed byte refused, groups, compression, nonces.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object::{Codec, Kind, ObjectId, Record, SealedRecord};
@@ -80,10 +81,39 @@ fn every_changed_byte_is_refused() {
     }
 }
 
+/// Heads, bodies and nonces of two sound records of one vault, put together otherwise, with right checksums: within one
+/// sealing session and between two.
+#[test]
+fn parts_of_two_records_do_not_open_together() {
+    let keys = keys();
+    let mut one = Sealer::new(&keys, [1; 16], CompressionLevel::DEFAULT);
+    let mut two = Sealer::new(&keys, [2; 16], CompressionLevel::DEFAULT);
+    let first = one.seal(&[data(&keys, *b"first")]).unwrap();
+    let others = [one.seal(&[data(&keys, *b"other")]).unwrap(), two.seal(&[data(&keys, *b"other")]).unwrap()];
+    let mut opener = Opener::new(Arc::clone(&keys));
+    for other in &others {
+        let len = first.view().len();
+        assert_eq!(len.total(), other.view().len().total());
+        let nonce = first.view().head().nonce();
+        let nonce_at = first.bytes().windows(nonce.len()).position(|window| window == nonce).unwrap();
+        let member_at = first.bytes().windows(32).position(|window| window == open(&first)[0].id.as_bytes()).unwrap();
+        let body = len.body_offset()..len.total();
+        for part in [nonce_at..nonce_at + nonce.len(), member_at..member_at + 32, 0..len.head_len, body] {
+            let mut bytes = first.bytes().to_vec();
+            bytes[part.clone()].copy_from_slice(&other.bytes()[part.clone()]);
+            let crc = crc32c::crc32c(&bytes[..len.head_len]).to_le_bytes();
+            bytes[len.head_len..len.head_len + 4].copy_from_slice(&crc);
+            let mixed = Record::parse(&bytes).unwrap();
+            mixed.check_body().unwrap();
+            assert_eq!(opener.open(mixed).unwrap_err(), OpenError::Altered, "bytes {part:?}");
+        }
+    }
+}
+
 #[test]
 fn another_vault_opens_nothing() {
     let record = sealer(&keys()).seal(&[data(&keys(), *b"secret")]).unwrap();
-    let other = std::sync::Arc::new(Keys::new(&VaultKey::from_bytes([8; 32])));
+    let other = Arc::new(Keys::new(&VaultKey::from_bytes([8; 32])));
     assert_eq!(Opener::new(other).open(record.view()).unwrap_err(), OpenError::Altered);
 }
 

@@ -5,8 +5,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use object::VaultId;
+use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use vault::{KeySlot, Unlock, VaultKey};
 
 use super::{Home, Output, files_below, wait_until};
 
@@ -191,6 +194,25 @@ impl Server {
         let devices = self.admin(&["device", "list", "--json"]).expect(0).all("device");
         let found = devices.iter().find(|device| device["name"] == name).expect("the device is listed");
         found["device"].as_str().expect("an id is text").to_owned()
+    }
+
+    /// The keys of all its vaults, unwrapped with the master key.
+    pub(crate) fn vault_keys(&self) -> Vec<(VaultId, VaultKey)> {
+        let master_key = fs::read(self.data_dir.join("keys/master.key")).expect("it is ours");
+        let wrapping_key = blake3::derive_key("delta-backup v1 server wrapping key", &master_key);
+        let path = self.data_dir.join("catalog.sqlite3");
+        let catalog = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("it is ours");
+        let query = "SELECT vault.id, vault_slot.bytes FROM vault JOIN vault_slot USING (vault)";
+        let mut statement = catalog.prepare(query).expect("the catalog has both tables");
+        let rows = statement.query_map([], |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Vec<u8>>(1)?)));
+        rows.expect("they can be read")
+            .map(|row| {
+                let (id, slot) = row.expect("they can be read");
+                let id = VaultId::from_bytes(id);
+                let key = KeySlot::from_bytes(slot).open(id, Unlock::WrappingKey(&wrapping_key));
+                (id, key.expect("the master key unwraps it"))
+            })
+            .collect()
     }
 
     /// Waits until no session writes: whatever a client left has been made safe then.
