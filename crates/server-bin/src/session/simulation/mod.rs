@@ -10,7 +10,7 @@
 //! Connections delay, cut into pieces, break at any byte, are told of it or not, and are replaced while the server still
 //! holds the old one. The disk refuses, tears, fills up, reads less than it is
 //! asked for, or nothing at first, loses power; both ends die; clocks jump, machines sleep. Collection of garbage without
-//! grace, retention, purge, sweep and verification go on beside it.
+//! grace, retention, purge, sweep and verification go on beside it. When all is quiet, some of what is stored rots.
 //!
 //! **What holds, whatever happens:** what was acknowledged as durable is there and is never sent again; what was
 //! acknowledged as committed restores equal, until it is purged, in its time; a restore that has begun ends well; queues
@@ -20,6 +20,7 @@ mod device;
 mod files;
 mod host;
 mod oracle;
+mod rot;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -80,6 +81,25 @@ fn random_histories_of_clients_a_network_and_a_server_lose_nothing() {
         let counts = all.counts;
         let seldom = [counts.restored, counts.refused, counts.shared, counts.repeated, all.purged];
         assert!(seldom.iter().all(|times| *times >= count / 50), "some things hardly happen: {all:?}");
+    }
+}
+
+/// Histories whose store rots when all is quiet.
+const ROTTEN: u64 = 100;
+
+#[test]
+#[expect(clippy::print_stderr, reason = "what it came to is shown with --no-capture")]
+fn what_rots_after_a_history_is_named_and_comes_back() {
+    let (first, count) = histories();
+    let count = count.min(ROTTEN);
+    let mut all = rot::Rot::default();
+    for seed in (0..count).map(|number| first.wrapping_add(number)) {
+        let _told = TellSeed(seed);
+        all.add(World::new(seed, None).run_and_rot());
+    }
+    eprintln!("{count} histories: {all:?}");
+    if count == ROTTEN {
+        assert!(all.hits >= count && all.healed >= count / 10, "little happens: {all:?}");
     }
 }
 

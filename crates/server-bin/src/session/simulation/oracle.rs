@@ -41,6 +41,16 @@ impl Oracle {
         &self.snapshots[snapshot].files
     }
 
+    /// What a snapshot holds, if somebody asked for its commit.
+    pub(super) fn knows(&self, snapshot: &ObjectId) -> Option<&Files> {
+        self.snapshots.get(snapshot).map(|known| &*known.files)
+    }
+
+    /// All that was ever to be committed and not purged.
+    pub(super) fn all_files(&self) -> impl Iterator<Item = &Files> {
+        self.snapshots.values().filter(|known| !known.is_purged).map(|known| &*known.files)
+    }
+
     /// Whether a snapshot has to be there.
     pub(super) fn is_required(&self, snapshot: &ObjectId) -> bool {
         self.snapshots.get(snapshot).is_some_and(|known| known.is_required)

@@ -25,6 +25,7 @@ use super::device::{Counts, Device, Surroundings, Wish};
 use super::files::common_chunk;
 use super::host::{Host, Links, Turn};
 use super::oracle::{Oracle, list};
+use super::rot::{Quiet, Rot};
 use crate::clock::{self, simulated};
 use crate::config::Settings;
 use crate::home::Home;
@@ -266,6 +267,28 @@ impl World {
     /// Lets everything happen, until all is quiet, and looks at what is left.
     pub(super) fn run(mut self) -> Tally {
         let _clock = ShownClock;
+        self.play();
+        Tally { trace: *self.trace.finalize().as_bytes(), ..self.tally }
+    }
+
+    /// Lets everything happen until all is quiet, and then lets what is left rot.
+    pub(super) fn run_and_rot(mut self) -> Rot {
+        let _clock = ShownClock;
+        self.play();
+        let quiet = Quiet {
+            store: self.host.as_ref().expect("it runs").service.home.store.clone(),
+            vault: VAULT,
+            device: store::DeviceId::from_bytes(*self.devices[0].token.device.as_bytes()),
+            keys: Arc::clone(&self.keys),
+            disk: self.disk.clone(),
+            oracle: std::mem::take(&mut self.oracle),
+            random: Random::new(self.random.next_u64()),
+            now: self.wall(),
+        };
+        quiet.rot()
+    }
+
+    fn play(&mut self) {
         while !self.is_over() {
             self.step();
             self.tally.steps += 1;
@@ -275,7 +298,6 @@ impl World {
         for device in &self.devices {
             self.tally.counts.add(device.counts);
         }
-        Tally { trace: *self.trace.finalize().as_bytes(), ..self.tally }
     }
 
     fn is_over(&self) -> bool {
