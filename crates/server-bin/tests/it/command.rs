@@ -67,6 +67,7 @@ fn help_is_complete() {
         "max-unauthenticated",
         "max-account-connections",
         "hosts",
+        "trusted-proxies",
         "login-idle",
         "login-lifetime",
         "max-sessions",
