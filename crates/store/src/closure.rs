@@ -15,8 +15,8 @@ use crate::catalog::objects::{Copies, Location};
 use crate::ids::{HalfId, PackKey, VaultKey, half};
 use crate::{MISSING_MAX, Store, StoreError};
 
-/// Most ids a memo holds: 7/8 of 2^21, where the set's table is 36 MB. Beyond it ids are looked up again.
-const VOUCHED_MAX: usize = (1 << 21) / 8 * 7;
+/// Most ids a memo holds: 7/8 of 2^20, where the set's table is 18 MB. Beyond it ids are looked up again.
+const VOUCHED_MAX: usize = (1 << 20) / 8 * 7;
 /// Most ids of parent pages, and of new pages, held for one commit. Beyond it ids are looked up instead.
 const PARENT_IDS_MAX: usize = 1 << 20;
 /// Edges resolved together.
