@@ -786,9 +786,6 @@ impl From<store::Role> for AccountRole {
 mod tests {
     use super::*;
 
-    /// The commands that the screens of the browser application show.
-    const SHOWN: &str = include_str!("../../web-ui/web/src/lib/commands.ts");
-    const PROGRAM: &str = "backup-server ";
     /// What a screen fills in.
     const FILLED_IN: [(&str, &str); 3] = [
         ("{account}", "ada"),
@@ -800,27 +797,11 @@ mod tests {
         ),
     ];
 
-    /// The words of each command of this program in `text`, without what a shell does around them.
-    fn commands(text: &str) -> Vec<Vec<String>> {
-        let lines = text.lines().filter(|line| line.trim_start().contains(": '"));
-        let commands = lines.flat_map(|line| {
-            let starts = line.match_indices(PROGRAM).map(|(start, _)| &line[start..]);
-            starts.map(|rest| rest.split(['|', ')', '\'']).next().unwrap_or(rest).trim())
-        });
-        commands
-            .map(|command| {
-                let filled = FILLED_IN.iter().fold(command.to_owned(), |text, (hole, value)| text.replace(hole, value));
-                filled.split(' ').map(str::to_owned).collect()
-            })
-            .collect()
-    }
-
     #[test]
     fn commands_on_screens_are_taken() {
-        let commands = commands(SHOWN);
+        let commands = testkit::shown::commands("backup-server", &FILLED_IN);
         assert!(commands.len() >= 12, "{commands:?}");
         for command in commands {
-            assert!(!command.iter().any(|word| word.contains('{')), "say what is filled in: {command:?}");
             if let Err(error) = Arguments::try_parse_from(&command) {
                 panic!("{command:?}: {error}");
             }

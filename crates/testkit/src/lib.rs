@@ -6,6 +6,7 @@ pub mod link;
 pub mod mount;
 #[cfg(feature = "process")]
 pub mod process;
+pub mod shown;
 #[cfg(feature = "process")]
 pub mod torture;
 pub mod tree;
