@@ -65,8 +65,9 @@ pub fn tool(name: &str, version: &str) -> Outcome<PathBuf> {
     }
     println!("{name} is missing: installing {version} into {}", target_dir().join("tools").display());
     let root = target_dir().join("tools");
-    let mut install = cargo(&["install", name, "--version", version, "--locked", "--root"]);
-    install.arg(&root);
+    // Not optimised: it runs for seconds, and takes minutes to build.
+    let mut install = cargo(&["install", name, "--version", version, "--locked", "--debug", "--root"]);
+    install.arg(&root).env("CARGO_PROFILE_DEV_DEBUG", "false");
     run(install).map_err(|error| format!("{error}; install {name} by hand, or give this machine its registry"))?;
     Ok(installed)
 }

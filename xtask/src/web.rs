@@ -45,7 +45,8 @@ pub fn check() -> Outcome {
 }
 
 fn browser() -> Outcome {
-    run_command(cargo(&["build", "--quiet", "-p", "server-bin", "-p", "client-bin"]))?;
+    // The programs that the step `tests` builds as well: packages by themselves would be built with other features, all over.
+    run_command(cargo(&["build", "--quiet", "--workspace", "--bins", "--tests"]))?;
     let mut command = npm_command(&["run", "browser"]);
     command.env("BACKUP_SERVER_PROGRAM", target_dir().join("debug/backup-server"));
     command.env("BACKUP_CLIENT_PROGRAM", target_dir().join("debug/backup-client"));
