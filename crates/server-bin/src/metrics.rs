@@ -20,7 +20,8 @@ pub(crate) fn memory_doubt(hash_mismatches: u64) -> Option<String> {
 }
 
 /// What to do about it.
-pub(crate) const MEMORY_ADVICE: &str = "look in the log whether they came from one machine: test its memory, or this server's when                                         they came from several";
+pub(crate) const MEMORY_ADVICE: &str =
+    "look in the log whether they came from one machine: test its memory, or this server's when they came from several";
 
 /// Only ever grows.
 #[derive(Debug, Default)]

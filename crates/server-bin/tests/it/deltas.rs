@@ -335,6 +335,7 @@ async fn content_that_is_not_what_its_id_promises_ends_the_session() {
     assert!(status.contains("MEMORY          4 records came that are not what their ids promise"), "{status}");
     let checks = text(&server.command(&["doctor"]).await.stdout);
     assert!(checks.contains("BAD       memory"), "{checks}");
+    assert!(checks.contains("or this server's when they came from several"), "{checks}");
 
     // Records of another vault do not open at all.
     versions.device.reconnect(server.server.address()).await;

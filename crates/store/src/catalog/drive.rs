@@ -406,7 +406,6 @@ struct Entry {
     version: u64,
 }
 
-/// The names on the way to a node, from the root.
 /// A state of a file of a drive, and what it refers to.
 pub(crate) struct StateRow {
     pub(crate) node: NodeId,
@@ -451,6 +450,7 @@ pub(crate) fn is_trashed(connection: &Connection, node: NodeId) -> Result<bool, 
     Ok(row(connection, sql, [node.0], |row| row.get(0))?.unwrap_or_default())
 }
 
+/// The names on the way to a node, from the root.
 pub(crate) fn sealed_path(connection: &Connection, node: NodeId) -> Result<Vec<Vec<u8>>, StoreError> {
     let sql = "WITH RECURSIVE way (parent, sealed_name, height) AS (
                    SELECT parent, sealed_name, 0 FROM drive_node WHERE node = ?1

@@ -8,9 +8,9 @@
 //! real file: it survives, as its settings promise. TLS, HTTP and the scheduling of tokio are not here.
 //!
 //! Connections delay, cut into pieces, break at any byte, are told of it or not, and are replaced while the server still
-//! holds the old one. The disk refuses, tears, fills up, reads less than it is
-//! asked for, or nothing at first, loses power; both ends die; clocks jump, machines sleep. Collection of garbage without
-//! grace, retention, purge, sweep and verification go on beside it. When all is quiet, some of what is stored rots.
+//! holds the old one. The disk refuses, tears, fills up, reads less than it is asked for, or nothing at first, loses power;
+//! both ends die; clocks jump, machines sleep. Collection of garbage without grace, retention, purge, sweep and verification
+//! go on beside it. When all is quiet, some of what is stored rots.
 //!
 //! **What holds, whatever happens:** what was acknowledged as durable is there and is never sent again; what was
 //! acknowledged as committed restores equal, until it is purged, in its time; a restore that has begun ends well; queues
