@@ -1,6 +1,6 @@
 //! `backup-server`: a self-hosted backup server. One port, one data directory.
 //!
-//! [`run`] is the program. [`Server`] is a running server, for programs and tests that want one within themselves.
+//! [`main`] is the program. [`Server`] is a running server, for programs and tests that want one within themselves.
 //!
 //! **How it is wired.** [`Server`] opens the data directory (store, keys, TLS identity), listens, and gives every connection
 //! to HTTP. `GET /api/v1/connect` turns a connection into a stream of frames; from there a task per connection drives
@@ -19,6 +19,7 @@
 mod access;
 mod address_key;
 mod admin;
+mod arenas;
 pub mod args;
 mod audit;
 mod basis;
@@ -86,7 +87,7 @@ pub use options::{LogFormat, LogLevel, MetricsAccess, Options};
 pub use serve::Server;
 pub use units::{ByteCount, Span, UnitError};
 
-use std::ffi::OsString;
+use std::env;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -104,9 +105,13 @@ use crate::mirror::{MirrorRequest, MirrorSource};
 /// Threads of the runtime for work that blocks: those of the pool, and some for the runtime itself.
 const BLOCKING_THREADS: usize = 8;
 
-/// Runs the program with these arguments, the program's own name first.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let matches = Arguments::command().try_get_matches_from(arguments);
+/// The program, with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    if env::args_os().nth(1).is_some_and(|command| command == "serve") {
+        arenas::limit();
+    }
+    let matches = Arguments::command().try_get_matches_from(env::args_os());
     let parsed = matches.and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
     let (arguments, matches) = match parsed {
         Ok(parsed) => parsed,

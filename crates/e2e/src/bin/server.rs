@@ -1,5 +1,5 @@
 //! `backup-server` under a name that tests can start: see [`server_bin`].
 
 fn main() -> std::process::ExitCode {
-    server_bin::run(std::env::args_os())
+    server_bin::main()
 }

@@ -52,6 +52,14 @@ impl Drop for Pair {
 
 /// 10 GiB, and 3 MiB in it.
 #[test]
+fn a_server_has_few_arenas_whoever_starts_it() {
+    let pair = Pair::new();
+    // As the kernel tells it: the environment with which the process began its present program.
+    let environment = fs::read(format!("/proc/{}/environ", pair.server.id())).unwrap();
+    assert!(environment.split(|byte| *byte == 0).any(|line| line == b"MALLOC_ARENA_MAX=2"), "it did not start anew");
+}
+
+#[test]
 fn a_file_of_any_length_takes_the_memory_of_a_short_one() {
     const LEN: u64 = 10 << 30;
     let pair = Pair::new();
