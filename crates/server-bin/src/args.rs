@@ -57,6 +57,9 @@ pub enum Command {
     /// Add, list and revoke tokens that scripts log in with by HTTP
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Make, list and revoke links to files and folders of a drive
+    #[command(subcommand)]
+    Share(ShareCommand),
     /// Read what is stored and compare all checksums; what cannot be read is marked, so that the next backup sends it again
     Verify(Verify),
     /// Make the store sound again: adds and sets aside, deletes nothing
@@ -534,6 +537,59 @@ pub enum TokenCommand {
     },
 }
 
+/// Links.
+#[derive(Debug, Subcommand)]
+pub enum ShareCommand {
+    /// Make a link to a file or folder of a drive, which is printed once
+    Add {
+        /// The file or folder, as `backup-client rlist` shows it
+        #[arg(value_name = "PATH")]
+        path: String,
+        /// Whose drive [default: the oldest account's]
+        #[arg(long, env = "BACKUP_SERVER_ACCOUNT", value_name = "NAME")]
+        account: Option<String>,
+        /// For putting files into the folder, without seeing what is there, instead of reading
+        #[arg(long)]
+        upload: bool,
+        /// Time after which it is void, such as 12h or 30d
+        #[arg(long, value_name = "TIME", default_value = "7d")]
+        expires_in: Span,
+        /// Never void by itself
+        #[arg(long, conflicts_with = "expires_in")]
+        forever: bool,
+        /// Ask for a password too: the first line of standard input, 8 to 1024 bytes
+        #[arg(long)]
+        password_stdin: bool,
+        /// Most downloads, or files that are put
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        uses_max: Option<u64>,
+        /// Longest file that is put, such as 2GiB
+        #[arg(long, value_name = "SIZE", requires = "upload")]
+        file_len_max: Option<ByteCount>,
+        /// The server.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List links, those that are void as well
+    List {
+        /// Only those of this account
+        #[arg(long, env = "BACKUP_SERVER_ACCOUNT", value_name = "NAME")]
+        account: Option<String>,
+        /// The server.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Void a link for ever
+    Revoke {
+        /// Its id, as `share list` shows it
+        #[arg(value_name = "SHARE")]
+        share: String,
+        /// The server.
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
 /// Devices.
 #[derive(Debug, Subcommand)]
 pub enum DeviceCommand {
@@ -787,9 +843,11 @@ mod tests {
     use super::*;
 
     /// What a screen fills in.
-    const FILLED_IN: [(&str, &str); 3] = [
+    const FILLED_IN: [(&str, &str); 5] = [
         ("{account}", "ada"),
         ("{name}", "laptop"),
+        ("{options}", "--upload --expires-in 7d --password-stdin --uses-max 3 --file-len-max 5MiB"),
+        ("{path}", "/photos/2026"),
         (
             "{rules}",
             "laptop/home --keep-last 1 --keep-hourly 1 --keep-daily 1 \
@@ -800,7 +858,7 @@ mod tests {
     #[test]
     fn commands_on_screens_are_taken() {
         let commands = testkit::shown::commands("backup-server", &FILLED_IN);
-        assert!(commands.len() >= 12, "{commands:?}");
+        assert!(commands.len() >= 15, "{commands:?}");
         for command in commands {
             if let Err(error) = Arguments::try_parse_from(&command) {
                 panic!("{command:?}: {error}");

@@ -95,10 +95,11 @@ use std::process::ExitCode;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::admin::shares::ShareOrder;
 use crate::admin::{Order, VerifyScope, command};
 use crate::args::{
     AccountCommand, Arguments, Audit, CatalogCommand, Command, ConfigCommand, DeviceCommand, Doctor, Enroll, Gc,
-    KeyCommand, Place, Reindex, Repair, RetentionCommand, Serve, Status, TokenCommand, Verify,
+    KeyCommand, Place, Reindex, Repair, RetentionCommand, Serve, ShareCommand, Status, TokenCommand, Verify,
 };
 use crate::mirror::{MirrorRequest, MirrorSource};
 
@@ -169,6 +170,31 @@ fn dispatch(said: Command, matches: &ArgMatches) -> Result<(), Failure> {
         Command::Token(TokenCommand::List { account, place }) => (place, Order::ListTokens { account }),
         Command::Token(TokenCommand::Revoke { token, place }) => (place, Order::RevokeToken { token }),
         Command::Token(TokenCommand::Confirm { token, place, .. }) => (place, Order::ConfirmTokens { token }),
+        Command::Share(ShareCommand::List { account, place }) => (place, Order::ListShares { account }),
+        Command::Share(ShareCommand::Revoke { share, place }) => (place, Order::RevokeShare { share }),
+        Command::Share(ShareCommand::Add {
+            path,
+            account,
+            upload,
+            expires_in,
+            forever,
+            password_stdin,
+            uses_max,
+            file_len_max,
+            place,
+        }) => {
+            let expires_in_ms = u64::try_from(expires_in.0.as_millis()).unwrap_or(u64::MAX);
+            let order = ShareOrder {
+                account,
+                path,
+                is_upload: upload,
+                expires_in_ms: (!forever).then_some(expires_in_ms),
+                password_hash: None,
+                uses_max,
+                file_len_max: file_len_max.map(|len| len.0),
+            };
+            return command::add_share(place, order, password_stdin, &mut print);
+        }
         Command::Device(DeviceCommand::List { account, place }) => (place, Order::ListDevices { account }),
         Command::Device(DeviceCommand::Revoke { device, place }) => (place, Order::RevokeDevice { device }),
         Command::Device(DeviceCommand::Confirm { device, place, .. }) => (place, Order::ConfirmDevices { device }),

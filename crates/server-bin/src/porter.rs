@@ -2,7 +2,9 @@
 //! in the audit log, and connections that know nothing of it end.
 
 use proto::Secret;
-use store::{Account, AccountId, DeviceId, NewToken, Role, Scope, StoreError, TokenId, UnixMs};
+use store::{
+    Account, AccountId, DeviceId, NewShare, NewToken, Role, Scope, ShareId, ShareKind, StoreError, TokenId, UnixMs,
+};
 
 use crate::audit::{Actor, Event};
 use crate::clock;
@@ -167,6 +169,26 @@ impl Porter<'_> {
         Ok(())
     }
 
+    /// Makes a share of an account's drive.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when what it opens is gone, [`StoreError::Conflict`] when the account has too many.
+    pub(crate) fn share(&self, account: &Account, share: &NewShare<'_>, now: UnixMs) -> Result<(), StoreError> {
+        self.home.store.create_share(share, now)?;
+        self.note(Event::ShareMade, &account.name, &share.id.to_string());
+        Ok(())
+    }
+
+    /// Voids a share, of whichever account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a share.
+    pub(crate) fn revoke_share(&self, account: &str, id: ShareId) -> Result<(), StoreError> {
+        self.home.store.revoke_share(id, clock::now())?;
+        self.note(Event::ShareRevoked, account, &id.to_string());
+        Ok(())
+    }
+
     /// Invites a device; the secret it has to show.
     ///
     /// # Errors
@@ -189,6 +211,15 @@ impl Porter<'_> {
         self.note(Event::DeviceRevoked, account, &id.to_string());
         Ok(())
     }
+}
+
+/// What opens a share, for whoever has it; `start` is the address of the server's start page.
+pub(crate) fn share_url(start: &str, kind: ShareKind, secret: &Secret<16>) -> String {
+    let page = match kind {
+        ShareKind::Upload => 'u',
+        ShareKind::Download => 's',
+    };
+    format!("{start}{page}/{}", object::hex::encode(secret.expose()))
 }
 
 /// As commands and answers have it.

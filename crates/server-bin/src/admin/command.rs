@@ -7,6 +7,7 @@ use crate::admin::desk::Desk;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use crate::admin::shares::ShareOrder;
 use crate::admin::{
     AccountItem, AdoptedSnapshotItem, AlarmItem, AuditItem, CatalogRestoredItem, DeviceItem, EnrolmentItem, Item,
     Order, PasswordItem, PolicyItem, ProgressItem, ReserveItem, RetentionRunItem, StatusItem, TokenItem, VerdictItem,
@@ -82,23 +83,40 @@ pub(crate) fn set_password(
     from_stdin: bool,
     print: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
-    let mut password = Zeroizing::new(String::new());
-    if from_stdin {
-        std::io::stdin()
-            .lock()
-            .take(2 * PASSWORD_LEN_MAX as u64)
-            .read_line(&mut password)
-            .map_err(|error| Failure::usage("the password cannot be read from standard input").because(&error))?;
-    } else {
-        *password = object::hex::encode(&random::<DRAWN_LEN>()?);
-    }
-    let said = password.trim_end_matches(['\n', '\r']);
-    let order = Order::SetPassword { account: account.clone(), hash: passwords::hash(said)? };
+    let said = if from_stdin { said_password()? } else { Zeroizing::new(object::hex::encode(&random::<DRAWN_LEN>()?)) };
+    let order = Order::SetPassword { account: account.clone(), hash: passwords::hash(&said)? };
     let is_json = place.json;
     run(place, &order, print)?;
-    let drawn = (!from_stdin).then(|| said.to_owned());
+    let drawn = (!from_stdin).then(|| said.to_string());
     tell(is_json, print, &Item::Password(PasswordItem { account, password: drawn }));
     Ok(())
+}
+
+/// Makes a share; with the first line of standard input as its password, if it is to have one.
+///
+/// # Errors
+/// [`Failure`].
+pub(crate) fn add_share(
+    place: Place,
+    mut share: ShareOrder,
+    has_password: bool,
+    print: &mut dyn FnMut(&str),
+) -> Result<(), Failure> {
+    if has_password {
+        share.password_hash = Some(passwords::hash(&said_password()?)?);
+    }
+    run(place, &Order::AddShare(Box::new(share)), print)
+}
+
+/// The first line of standard input.
+fn said_password() -> Result<Zeroizing<String>, Failure> {
+    let mut line = Zeroizing::new(String::new());
+    std::io::stdin()
+        .lock()
+        .take(2 * PASSWORD_LEN_MAX as u64)
+        .read_line(&mut line)
+        .map_err(|error| Failure::usage("the password cannot be read from standard input").because(&error))?;
+    Ok(Zeroizing::new(line.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
 /// Prints an item: as JSON, or for people, whom progress interests on a terminal only.
@@ -133,6 +151,7 @@ fn for_people(item: &Item) -> String {
         Item::SetupLink(link) => link.setup_link.clone(),
         Item::Audit(entry) => audit_text(entry),
         Item::Token(token) => token_text(token),
+        Item::Share(share) => share.text(),
         Item::Device(device) => device_text(device),
         Item::Gc(item) => gc::text(item),
         Item::GcPack(item) => gc::pack_text(item),
@@ -446,6 +465,7 @@ pub(crate) fn upkeep_text(item: &Item) -> String {
         | Item::RetentionPolicy(_)
         | Item::RetentionVerdict(_)
         | Item::RetentionRun(_)
+        | Item::Share(_)
         | Item::ChangeConfirmed(_) => json(item),
     }
 }

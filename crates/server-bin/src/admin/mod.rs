@@ -12,6 +12,7 @@ pub(crate) mod origins;
 pub(crate) mod reindex;
 pub(crate) mod rescue;
 mod retention;
+pub(crate) mod shares;
 pub(crate) mod socket;
 pub(crate) mod upkeep;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::doctor::CheckItem;
 use crate::admin::gc::{GcItem, GcPackItem};
 use crate::admin::origins::SettingItem;
+use crate::admin::shares::{ShareItem, ShareOrder};
 use crate::args::{AccountRole, TokenScope};
 use crate::audit::Event;
 use crate::failure::Failure;
@@ -90,6 +92,13 @@ pub(crate) enum Order {
     /// One, or all.
     ConfirmTokens {
         token: Option<String>,
+    },
+    AddShare(Box<ShareOrder>),
+    ListShares {
+        account: Option<String>,
+    },
+    RevokeShare {
+        share: String,
     },
     ListDevices {
         account: Option<String>,
@@ -174,6 +183,7 @@ pub(crate) enum Item {
     Setting(SettingItem),
     Check(CheckItem),
     Token(TokenItem),
+    Share(Box<ShareItem>),
     Device(DeviceItem),
     Gc(Box<GcItem>),
     GcPack(GcPackItem),

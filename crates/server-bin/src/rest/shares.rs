@@ -7,18 +7,17 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use object::hex;
 use proto::Secret;
 use serde::{Deserialize, Serialize};
 use store::{NewShare, ShareId, UnixMs};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use crate::audit::Event;
 use crate::clock;
 use crate::keys::random;
 use crate::live::{Activity, ActivityKind};
 use crate::login::{self, Login};
+use crate::porter::{Porter, share_url};
 use crate::qr;
 use crate::rest::account::confirm;
 use crate::rest::entries::Page;
@@ -226,11 +225,10 @@ pub(crate) async fn make(
             uses_max,
             file_len_max,
         };
-        service.home.store.create_share(&new, now).map_err(failed)?;
-        actor.note(&service.home.store, Event::ShareMade, &account.name, &id.to_string());
+        let porter = Porter { home: &service.home, revoked: None, actor };
+        porter.share(&account, &new, now).map_err(failed)?;
         let share = service.home.store.share(id).map_err(failed)?.ok_or_else(missing)?;
-        let page = if kind == ShareKind::Upload { 'u' } else { 's' };
-        let link = format!("{origin}/{page}/{}", hex::encode(secret.expose()));
+        let link = share_url(&origin, kind.into(), &secret);
         let qr_svg = qr::svg(&link);
         Ok(Share { link: Some(link), qr_svg, ..Share::of(service, drive, &share)? })
     });
@@ -239,13 +237,13 @@ pub(crate) async fn make(
     Ok(json(StatusCode::CREATED, &share))
 }
 
-/// Where browsers find the server: as the settings say, else as this one did.
+/// Where browsers find the server, with the last slash: as the settings say, else as this one did.
 fn origin(service: &Service, headers: &HeaderMap) -> String {
     let address = devices::address(service, headers);
     let said = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
     // A proxy that ends TLS is in front.
     let is_plain = service.home.settings.plain_http && !said.starts_with("https://");
-    format!("{}://{address}", if is_plain { "http" } else { "https" })
+    format!("{}://{address}/", if is_plain { "http" } else { "https" })
 }
 
 /// Voids a share for ever.
@@ -263,10 +261,9 @@ pub(crate) async fn revoke(
     let asking = Arc::clone(&login);
     with_drive(&service, &login, move |service, _| {
         let share = own(service, &asking, &id)?;
-        let revoked = service.home.store.revoke_share(share.id, clock::now());
-        revoked.map_err(|error| problem::of_store("revoking a share", &error))?;
-        asking.actor().note(&service.home.store, Event::ShareRevoked, &asking.account.name, &id);
-        Ok(())
+        let porter = Porter { home: &service.home, revoked: None, actor: asking.actor() };
+        let revoked = porter.revoke_share(&asking.account.name, share.id);
+        revoked.map_err(|error| problem::of_store("revoking a share", &error))
     })
     .await?;
     Ok(done())

@@ -107,6 +107,57 @@ async fn a_link_opens_a_folder_and_nothing_beside_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_made_and_voided_by_command() {
+    let server = TestServer::start().await;
+    let script = Script::new(&server, "admin", "admin").await;
+    script.put("public/a%20%3Cb%3E.txt", b"shared bytes").await.expect(201);
+    let address = server.server.address();
+    let run = async |arguments: &[&str], code: i32| {
+        let ran = server.command(arguments).await;
+        let complaint = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(code), "{arguments:?}: {complaint}");
+        if code == 0 { String::from_utf8(ran.stdout).unwrap().trim_end().to_owned() } else { complaint }
+    };
+    // Nothing but the link, for a script.
+    let made = run(&["share", "add", "/public/a <b>.txt", "--uses-max", "1"], 0).await;
+    let (_, link) = made.split_once(&format!("{address}")).unwrap();
+    assert_eq!(fetch(address, &format!("{link}/file"), "").await.expect(200).body, b"shared bytes");
+    assert_eq!(fetch(address, &format!("{link}/file"), "").await.status, 404, "once was said");
+    let listed: Value = serde_json::from_str(&run(&["share", "list", "--json"], 0).await).unwrap();
+    let told = ["account", "kind", "path", "uses", "uses_max", "link", "revoked_ms"].map(|name| listed[name].clone());
+    let expected = json!(["admin", "download", "public/a <b>.txt", 1, 1, null, null]);
+    assert_eq!(Value::from(told.to_vec()), expected);
+    let lifetime_ms = listed["expires_ms"].as_u64().unwrap() - listed["created_ms"].as_u64().unwrap();
+    assert_eq!(lifetime_ms, 7 * 24 * 3_600_000);
+
+    let made = run(&["share", "add", "public", "--upload", "--forever"], 0).await;
+    let (_, link) = made.split_once(&format!("{address}")).unwrap();
+    assert!(link.starts_with("/u/"), "{link}");
+    assert_eq!(fetch(address, link, "").await.status, 200);
+    let browser = Browser::logged_in(&server, "admin").await;
+    let listed = browser.get("/api/v1/shares").await.expect(200).json();
+    let item = &listed["items"][0];
+    assert_eq!((&item["kind"], &item["expires_ms"]), (&json!("upload"), &Value::Null));
+    let id = item["id"].as_str().unwrap();
+    let voided = run(&["share", "revoke", id], 0).await;
+    assert_eq!(voided, format!("{id}  upload of /public of admin, used 0, revoked"));
+    assert_eq!(fetch(address, link, "").await.status, 404);
+    let audit = run(&["audit"], 0).await;
+    assert_eq!((audit.matches("share-made").count(), audit.matches("share-revoked").count()), (2, 1), "{audit}");
+
+    for (wrong, complaint) in [
+        (&["share", "add", "nothing"][..], "there is nothing at `nothing` in the drive of `admin`"),
+        (&["share", "add", "../public"], "none of them . or .."),
+        (&["share", "add", "public/a <b>.txt", "--upload"], "`public/a <b>.txt` is a file"),
+        (&["share", "revoke", "0123456789abcdef"], "there is no share 0123456789abcdef"),
+    ] {
+        let said = run(wrong, 1).await;
+        assert!(said.contains(complaint), "{wrong:?}: {said}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_limit_counts_downloads_and_not_their_parts() {
     let server = TestServer::start().await;
     let script = Script::new(&server, "admin", "admin").await;
