@@ -22,7 +22,6 @@ pub(crate) fn limit() {
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    let error = command.args(arguments).env(VARIABLE, COUNT).exec();
-    // The log has not begun: what it would say decides nothing.
-    drop(error);
+    // It comes back with an error only, and there is no log yet that could tell it.
+    drop(command.args(arguments).env(VARIABLE, COUNT).exec());
 }

@@ -12,7 +12,7 @@ use vault::{DeltaError, OpenError, Opened, Opener, PlainObject, SealedDelta, reb
 use crate::metrics::Metrics;
 
 /// Bytes of chunks kept, all vaults together.
-const CACHE_LEN_MAX: usize = 40 << 20;
+const CACHE_LEN_MAX: usize = 24 << 20;
 /// So often a chunk alone is taken out of a group; then the group is opened whole. Edits all over a tree want one or two
 /// files of a group of a hundred, edits of a folder most of them.
 const TAKEN_ALONE_MAX: u8 = 2;

@@ -50,7 +50,6 @@ impl Drop for Pair {
     }
 }
 
-/// 10 GiB, and 3 MiB in it.
 #[test]
 fn a_server_has_few_arenas_whoever_starts_it() {
     let pair = Pair::new();
@@ -59,6 +58,7 @@ fn a_server_has_few_arenas_whoever_starts_it() {
     assert!(environment.split(|byte| *byte == 0).any(|line| line == b"MALLOC_ARENA_MAX=2"), "it did not start anew");
 }
 
+/// 10 GiB, and 3 MiB in it.
 #[test]
 fn a_file_of_any_length_takes_the_memory_of_a_short_one() {
     const LEN: u64 = 10 << 30;

@@ -1,7 +1,7 @@
 //! [`Desk`]: does what an [`Order`] says, on an open data directory, with or without a server around it.
 
 use proto::{EnrolmentString, ServerIdentity};
-use store::{ApiToken, AuditQuery, DeviceId, Status, StoreError, TokenId, VaultUsage};
+use store::{Account, ApiToken, AuditQuery, DeviceId, Status, StoreError, TokenId, VaultUsage};
 
 use crate::admin::upkeep::Upkeep;
 use crate::admin::{
@@ -309,14 +309,18 @@ impl Desk<'_> {
         Ok(())
     }
 
+    /// All accounts, or the one of this name.
+    pub(super) fn accounts(&self, only: Option<&str>) -> Result<Vec<Account>, Failure> {
+        match only {
+            Some(name) => Ok(vec![self.home.account(name)?]),
+            None => self.home.store.accounts().map_err(|error| failed("cannot read the catalog", &error)),
+        }
+    }
+
     fn list_devices(&self, only: Option<&str>, emit: &mut dyn FnMut(Item)) -> Result<(), Failure> {
-        let unreadable = |error: StoreError| failed("cannot read the catalog", &error);
-        let accounts = match only {
-            Some(name) => vec![self.home.account(name)?],
-            None => self.home.store.accounts().map_err(unreadable)?,
-        };
-        for account in accounts {
-            for device in self.home.store.devices(account.id).map_err(unreadable)? {
+        for account in self.accounts(only)? {
+            let devices = self.home.store.devices(account.id);
+            for device in devices.map_err(|error| failed("cannot read the catalog", &error))? {
                 emit(Item::Device(device_item(device, account.name.clone())));
             }
         }
@@ -336,13 +340,9 @@ impl Desk<'_> {
     }
 
     fn list_tokens(&self, only: Option<&str>, emit: &mut dyn FnMut(Item)) -> Result<(), Failure> {
-        let unreadable = |error: StoreError| failed("cannot read the catalog", &error);
-        let accounts = match only {
-            Some(name) => vec![self.home.account(name)?],
-            None => self.home.store.accounts().map_err(unreadable)?,
-        };
-        for account in accounts {
-            for token in self.home.store.tokens(account.id).map_err(unreadable)? {
+        for account in self.accounts(only)? {
+            let tokens = self.home.store.tokens(account.id);
+            for token in tokens.map_err(|error| failed("cannot read the catalog", &error))? {
                 emit(Item::Token(token_item(token)));
             }
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use object::VaultId;
 use proto::{DrivePath, Secret};
 use serde::{Deserialize, Serialize};
-use store::{Account, NewShare, Share, ShareId, ShareKind, StoreError, UnixMs, VaultMode};
+use store::{Account, NewShare, Share, ShareId, ShareKind, UnixMs, VaultMode};
 use vault::Keys;
 
 use crate::admin::Item;
@@ -92,6 +92,9 @@ impl Desk<'_> {
         if order.is_upload && !is_folder {
             return Err(Failure::usage(format!("files are put into a folder, and `{}` is a file", order.path)));
         }
+        if order.file_len_max == Some(0) {
+            return Err(Failure::usage("a limit of nothing: leave --file-len-max away, or make no share"));
+        }
         let kind = if order.is_upload { ShareKind::Upload } else { ShareKind::Download };
         let now = clock::now();
         let expires = |ms| UnixMs(now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)));
@@ -114,19 +117,18 @@ impl Desk<'_> {
         }
         let listens = self.live.map_or_else(|| HostPort::from(self.home.settings.listen), |live| live.address.clone());
         let link = share_url(&self.home.page_url(&listens), kind, &secret);
-        Ok(ShareItem { link: Some(link), ..self.share_item(&self.share(new.id)?) })
+        let item = self.share_item(&self.share(new.id)?, Some(&(vault, keys)));
+        Ok(ShareItem { link: Some(link), ..item })
     }
 
     /// Tells of all shares, or of an account's, its newest first.
     pub(super) fn list_shares(&self, only: Option<&str>, emit: &mut dyn FnMut(Item)) -> Result<(), Failure> {
-        let unreadable = |error: StoreError| failed("cannot read the catalog", &error);
-        let accounts = match only {
-            Some(name) => vec![self.home.account(name)?],
-            None => self.home.store.accounts().map_err(unreadable)?,
-        };
-        for account in accounts {
-            for share in self.home.store.shares(account.id).map_err(unreadable)? {
-                emit(Item::Share(Box::new(self.share_item(&share))));
+        for account in self.accounts(only)? {
+            let shares = self.home.store.shares(account.id);
+            let shares = shares.map_err(|error| failed("cannot read the catalog", &error))?;
+            let drive = self.drive_of(&account).ok();
+            for share in shares {
+                emit(Item::Share(Box::new(self.share_item(&share, drive.as_ref()))));
             }
         }
         Ok(())
@@ -139,7 +141,8 @@ impl Desk<'_> {
         })?;
         let account = self.share(id)?.account.name;
         self.porter().revoke_share(&account, id).map_err(|error| failed("cannot revoke the share", &error))?;
-        Ok(self.share_item(&self.share(id)?))
+        let share = self.share(id)?;
+        Ok(self.share_item(&share, self.drive_of(&share.account).ok().as_ref()))
     }
 
     fn share(&self, id: ShareId) -> Result<Share, Failure> {
@@ -161,11 +164,10 @@ impl Desk<'_> {
         }
     }
 
-    fn share_item(&self, share: &Share) -> ShareItem {
-        // What cannot be read is told as what is not there: a list of shares, and voiding one, must not need the drive.
-        let drive = self.drive_of(&share.account).ok().filter(|(vault, _)| *vault == share.vault);
-        let path = drive.and_then(|(vault, keys)| {
-            DriveView::new(&self.home.store, vault, &keys).path_of(share.node).ok().flatten()
+    /// What cannot be read is told as what is not there: a list of shares, and voiding one, must not need the drive.
+    fn share_item(&self, share: &Share, drive: Option<&(VaultId, Keys)>) -> ShareItem {
+        let path = drive.filter(|(vault, _)| *vault == share.vault).and_then(|(vault, keys)| {
+            DriveView::new(&self.home.store, *vault, keys).path_of(share.node).ok().flatten()
         });
         let kind = match share.kind {
             ShareKind::Download => "download",

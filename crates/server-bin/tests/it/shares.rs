@@ -149,6 +149,7 @@ async fn a_link_is_made_and_voided_by_command() {
         (&["share", "add", "nothing"][..], "there is nothing at `nothing` in the drive of `admin`"),
         (&["share", "add", "../public"], "none of them . or .."),
         (&["share", "add", "public/a <b>.txt", "--upload"], "`public/a <b>.txt` is a file"),
+        (&["share", "add", "public", "--upload", "--file-len-max", "0"], "a limit of nothing"),
         (&["share", "revoke", "0123456789abcdef"], "there is no share 0123456789abcdef"),
     ] {
         let said = run(wrong, 1).await;
