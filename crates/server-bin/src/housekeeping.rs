@@ -1,5 +1,6 @@
-//! What a running server does by itself, now and then: it forgets rows of the catalog that have served their time, moves
-//! to the trash what retention lets go, and takes out of the trash what has been there long enough.
+//! What a running server does by itself, now and then: it forgets rows of the catalog that have served their time, folds the
+//! catalog's log while nobody writes, moves to the trash what retention lets go, and takes out of the trash what has been
+//! there long enough.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use crate::keeper::Keeper;
 use crate::service::Service;
 
 const INTERVAL: Duration = Duration::from_secs(3600);
+const FOLDING_INTERVAL: Duration = Duration::from_secs(60);
 const HOUR_MS: i64 = 3_600_000;
 /// A restore whose connection broke, and that did not come back since, is over by then.
 const PIN_LIFETIME_MS: i64 = 7 * 24 * HOUR_MS;
@@ -42,6 +44,28 @@ pub(crate) async fn run(service: Arc<Service>) {
             Ok(Ok(rows)) => tracing::debug!(rows, "catalog swept"),
             Ok(Err(error)) => tracing::warn!(%error, "the catalog could not be swept"),
             Err(error) => tracing::error!(%error, "sweeping the catalog failed"),
+        }
+    }
+}
+
+/// Folds the catalog's log while nothing is written, until the server stops.
+pub(crate) async fn fold_log(service: Arc<Service>) {
+    let mut interval = tokio::time::interval(FOLDING_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = service.stop.cancelled() => return,
+            _ = interval.tick() => {}
+        }
+        if service.metrics.sessions.get() > 0 {
+            continue;
+        }
+        let folding = Arc::clone(&service);
+        match service.pool.run(move || folding.home.store.fold_log().inspect_err(|error| folding.note(error))).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(bytes)) => tracing::debug!(bytes, "the catalog's log is folded"),
+            Ok(Err(error)) => tracing::warn!(%error, "the catalog's log could not be folded"),
+            Err(error) => tracing::error!(%error, "folding the catalog's log failed"),
         }
     }
 }

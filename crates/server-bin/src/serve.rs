@@ -109,6 +109,7 @@ impl Server {
         };
         service.tasks.spawn(admin.serve(Arc::clone(&service), HostPort::from(address), server.url()));
         service.tasks.spawn(housekeeping::run(Arc::clone(&service)));
+        service.tasks.spawn(housekeeping::fold_log(Arc::clone(&service)));
         service.tasks.spawn(collect::run_by_schedule(Arc::clone(&service)));
         service.tasks.spawn(catalog_backup::run(Arc::clone(&service)));
         service.tasks.spawn(scrub::run(Arc::clone(&service)));

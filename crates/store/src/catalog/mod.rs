@@ -14,6 +14,7 @@ pub(crate) mod collection;
 pub(crate) mod copy;
 pub(crate) mod drive;
 pub(crate) mod idempotency;
+pub(crate) mod log;
 pub(crate) mod logins;
 pub(crate) mod objects;
 pub(crate) mod packs;
@@ -181,12 +182,15 @@ impl Catalog {
         self.check_running()?;
         let mut writer = self.lock_writer();
         let result = self.write_locked(&mut writer, change);
-        if let Err(error) = &result
-            && is_final(error)
-        {
-            self.halt(format!("the catalog failed: {error}"));
-        }
-        result
+        self.halt_if_final(result)
+    }
+
+    fn halt_if_final<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.inspect_err(|error| {
+            if is_final(error) {
+                self.halt(format!("the catalog failed: {error}"));
+            }
+        })
     }
 
     /// The same for what makes room, and for commits: on a disk that is nearly full they use the reserve.

@@ -3,7 +3,7 @@
 use std::io::ErrorKind as Io;
 
 use store::disk::Disk;
-use store::{DriveChange, DriveContent, DriveName, ErrorKind, NameKey, Purpose, Store};
+use store::{AuditQuery, DriveChange, DriveContent, DriveName, ErrorKind, NameKey, NewAuditEntry, Purpose, Store};
 use testkit::disk::Fault;
 
 use crate::props::*;
@@ -265,4 +265,30 @@ fn a_disk_that_takes_no_room_in_advance_is_told_of_and_used_without() {
     let mut session = world.begin(&store);
     back_up(&mut session, "1", 1);
     check_restores(&store, "1");
+}
+
+/// Its space comes back, less so while somebody reads what was before; nothing that was written is lost.
+#[test]
+fn the_catalogs_log_is_folded_back() {
+    let world = World::new();
+    let store = world.open();
+    let log_len = || std::fs::metadata(world.root.join("catalog.sqlite3-wal")).unwrap().len();
+    assert_eq!(store.fold_log().unwrap(), 0);
+    assert_ne!(log_len(), 0, "a short one is left alone");
+    let detail = "x".repeat(20_000);
+    let entry = NewAuditEntry { actor: "", means: "", address: "", event: "noted", subject: "", detail: &detail };
+    let write = || (0..60).for_each(|_| store.add_audit(&entry, NOW).unwrap());
+    write();
+    let len = log_len();
+    assert!(len > 1 << 20, "{len} bytes");
+
+    let reader = rusqlite::Connection::open(world.root.join("catalog.sqlite3")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM audit").unwrap();
+    write();
+    assert_eq!(store.fold_log().unwrap(), 0, "a reader still needs it");
+    assert!(log_len() > len);
+    reader.execute_batch("COMMIT").unwrap();
+    assert!(store.fold_log().unwrap() > len);
+    assert_eq!((log_len(), store.fold_log().unwrap()), (0, 0));
+    assert_eq!(store.audit(&AuditQuery { limit: 1000, ..AuditQuery::default() }).unwrap().len(), 120);
 }
