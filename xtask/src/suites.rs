@@ -41,7 +41,8 @@ pub fn run(names: &[&str]) -> Outcome {
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(format!("there is no suite {unknown}; there are {}", known.join(", ")));
     }
-    run_command(cargo(&["build", "--quiet", "--package", "server-bin"]))?;
+    // With the features that the tests have, so that little is built that they do not use as well.
+    run_command(cargo(&["build", "--quiet", "--workspace", "--bins", "--tests"]))?;
     for (name, suite) in SUITES {
         if names.is_empty() || names.contains(&name) {
             println!("suite {name}");
@@ -98,7 +99,6 @@ fn tus_js(address: &str, token: &str, file: &str) -> Outcome<Command> {
 
 /// Accessibility and best practices of the application's screens.
 fn lighthouse(address: &str, _token: &str, file: &str) -> Outcome<Command> {
-    run_command(cargo(&["build", "--quiet", "--package", "client-bin"]))?;
     let home = Path::new(file).parent().unwrap_or(Path::new("/"));
     let chromium = std::env::var_os("CHROMIUM").map_or_else(|| installed("chromium"), |path| Ok(path.into()))?;
     let admin = |words: &[&str]| {
@@ -173,7 +173,6 @@ fn systemd(_address: &str, _token: &str, file: &str) -> Outcome<Command> {
 
 /// The files of `docs/deploy` for nginx and Caddy.
 fn proxies(address: &str, token: &str, file: &str) -> Outcome<Command> {
-    run_command(cargo(&["build", "--quiet", "--package", "client-bin"]))?;
     let mut command = Command::new("python3");
     command.arg(workspace().join("xtask/suites/proxies.py")).args([address, token, file]);
     command.arg(workspace().join("docs/deploy")).arg(target_dir().join("debug"));
