@@ -71,7 +71,7 @@ impl Viewer {
 const NAME_LEN_MAX: usize = 255;
 
 /// The last name of a path, for people.
-fn name_of(path: &DrivePath) -> String {
+pub(crate) fn name_of(path: &DrivePath) -> String {
     path.name().map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned()).unwrap_or_default()
 }
 

@@ -23,7 +23,7 @@ use crate::audit::{self, Actor};
 use crate::clock;
 use crate::drive::{DriveEditor, DriveError, Metadata, NewVersion};
 use crate::ingest::{Ingest, IngestError, Verdict};
-use crate::live::{About, Activity, ActivityKind, Moving, Outlook, TransferKind};
+use crate::live::{About, Activity, ActivityKind, Moving, Outlook, TransferKind, name_of};
 use crate::reseal::Stored;
 use crate::service::Service;
 use crate::session::change_rate::{Unusual, unusual_change};
@@ -293,6 +293,8 @@ impl Worker {
                     .editor()
                     .and_then(|mut editor| editor.remove(remove.key, &remove.path, remove.expected_version));
                 if changed.as_ref().is_ok_and(|changed| !changed.repeated) {
+                    let name = name_of(&remove.path);
+                    self.service.feed.push(Activity { name, ..self.activity(ActivityKind::Delete) });
                     self.actor.note(&self.service.home.store, audit::Event::DriveRemoved, "", "");
                 }
                 self.drive_committed(changed)
@@ -370,10 +372,9 @@ impl Worker {
         self.moving.add_file();
         if !committed.repeated {
             let traffic = brought.traffic(put.size, committed.stored.bytes);
-            let name = put.path.name().map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
             self.service.tally.add(self.moving.about().account, traffic);
             self.service.feed.push(Activity {
-                name: name.unwrap_or_default(),
+                name: name_of(&put.path),
                 traffic: Some(traffic),
                 files: Some(1),
                 ..self.activity(ActivityKind::Upload)

@@ -5,9 +5,11 @@ use proto::{
     ClientRequest, DriveCommitted, DriveContent, DriveEntries, DriveEntry, DriveList, DriveName, DriveNode, DrivePath,
     DrivePut, DriveRemove, FailCode, Failure, IdempotencyKey, Purpose, ServerReply, Timestamp,
 };
+use serde_json::json;
 
 use crate::backup::{noise, sealer, take_apart};
 use crate::client::Device;
+use crate::rest::Script;
 use crate::server::TestServer;
 
 fn path(text: &str) -> DrivePath {
@@ -178,6 +180,12 @@ async fn a_change_asked_for_twice_happens_once() {
     let remove = ClientRequest::DriveRemove(DriveRemove { key, path: path("a/b"), expected_version: None });
     let first = drive.change(remove.clone()).await.unwrap();
     assert_eq!(drive.change(remove).await.unwrap(), first);
+    // Told once, too: what went, and which device took it away.
+    let script = Script::new(&server, "admin", "read").await;
+    let told = script.get("/api/v1/activity?kind=delete").await.expect(200).json();
+    let items = told["items"].as_array().unwrap();
+    let [item] = &items[..] else { panic!("{told}") };
+    assert_eq!((&item["name"], &item["device_name"]), (&json!("b"), &json!("laptop")), "{item}");
     server.stop().await;
 }
 
