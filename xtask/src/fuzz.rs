@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::run::{Outcome, read, run as run_command, target_dir, tool, workspace};
+use crate::run::{Outcome, path_with_tools, read, run as run_command, target_dir, tool, workspace};
 
 const FUZZ_VERSION: &str = "0.13.2";
 
@@ -52,9 +52,7 @@ fn fuzz(target: &str, minutes: u32) -> Outcome {
     command.args(["--", &time, "-len_control=10", "-rss_limit_mb=1024", "-timeout=10"]);
     // Two static tables of SQLite, in one file, have the same name.
     command.env("ASAN_OPTIONS", "detect_odr_violation=0");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(target_dir().join("tools/bin")).chain(std::env::split_paths(&path));
-    command.env("PATH", std::env::join_paths(paths).map_err(|error| error.to_string())?);
+    command.env("PATH", path_with_tools()?);
     run_command(command)
 }
 

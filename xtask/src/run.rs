@@ -31,6 +31,11 @@ pub fn cargo<S: AsRef<OsStr>>(arguments: &[S]) -> Command {
     command
 }
 
+/// Builds the programs as the step `tests` does: by themselves, packages would be built with other features, all over.
+pub fn build_as_tests() -> Command {
+    cargo(&["build", "--quiet", "--workspace", "--bins", "--tests"])
+}
+
 /// Runs a command with its output shown.
 pub fn run(mut command: Command) -> Outcome {
     let shown = shown(&command);

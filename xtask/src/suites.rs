@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use testkit::process::Server;
 
-use crate::run::{Outcome, cargo, run as run_command, target_dir, workspace};
+use crate::run::{Outcome, build_as_tests, run as run_command, target_dir, workspace};
 
 type Suite = fn(&str, &str, &str) -> Outcome<Command>;
 
@@ -41,8 +41,7 @@ pub fn run(names: &[&str]) -> Outcome {
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(format!("there is no suite {unknown}; there are {}", known.join(", ")));
     }
-    // With the features that the tests have, so that little is built that they do not use as well.
-    run_command(cargo(&["build", "--quiet", "--workspace", "--bins", "--tests"]))?;
+    run_command(build_as_tests())?;
     for (name, suite) in SUITES {
         if names.is_empty() || names.contains(&name) {
             println!("suite {name}");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::run::{Outcome, cargo, read, run as run_command, target_dir, workspace};
+use crate::run::{Outcome, build_as_tests, cargo, read, run as run_command, target_dir, workspace};
 
 /// Oldest Node.js that the build's tools run on.
 const NODE_MIN: (u32, u32) = (20, 19);
@@ -45,8 +45,7 @@ pub fn check() -> Outcome {
 }
 
 fn browser() -> Outcome {
-    // The programs that the step `tests` builds as well: packages by themselves would be built with other features, all over.
-    run_command(cargo(&["build", "--quiet", "--workspace", "--bins", "--tests"]))?;
+    run_command(build_as_tests())?;
     let mut command = npm_command(&["run", "browser"]);
     command.env("BACKUP_SERVER_PROGRAM", target_dir().join("debug/backup-server"));
     command.env("BACKUP_CLIENT_PROGRAM", target_dir().join("debug/backup-client"));

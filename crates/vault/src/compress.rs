@@ -76,7 +76,7 @@ impl Compressor {
         Self { quick, thorough, sample: Vec::new() }
     }
 
-    /// Compresses a sample of `plain` both ways, into `frame`.
+    /// Compresses a sample of `plain`, into `frame`.
     fn promise(&mut self, plain: &[u8], frame: &mut Vec<u8>) -> Promise {
         if plain.len() < SAMPLED_LEN_MIN {
             return Promise::Thorough;
