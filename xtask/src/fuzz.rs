@@ -43,7 +43,8 @@ fn fuzz(target: &str, minutes: u32) -> Outcome {
     fs::create_dir_all(&corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
     let seeds = workspace().join("fuzz/corpus").join(target);
     let mut command = Command::new("cargo");
-    command.args(["+nightly", "fuzz", "run", target]).arg(&corpus).current_dir(workspace());
+    // In one piece, the server's crate takes the compiler longer than all fuzzing.
+    command.args(["+nightly", "fuzz", "run", "--codegen-units", "16", target]).arg(&corpus).current_dir(workspace());
     if seeds.is_dir() {
         command.arg(&seeds);
     }
