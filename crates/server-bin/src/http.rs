@@ -43,6 +43,8 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-
 pub(crate) struct Transport {
     /// Over TLS.
     pub(crate) is_tls: bool,
+    /// With a certificate that somebody else issued.
+    pub(crate) is_issued: bool,
 }
 
 /// On every answer that does not say otherwise itself: nothing here is for other sites to embed, frame, guess the type of or
@@ -64,6 +66,10 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 8] = [
     (HeaderName::from_static("permissions-policy"), HeaderValue::from_static("interest-cohort=()")),
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
+
+/// Where the certificate is an authority's, browsers come by TLS alone from then on (RFC 6797). With one of our own this would
+/// take the way past their warning away.
+const STRICT_TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Of the page in which a PDF is drawn, which only the application's pages may frame. Whatever a PDF makes of its script is of
 /// no origin, also in a window of its own, and can ask nobody for anything; decoders of pictures are WebAssembly.
@@ -641,6 +647,7 @@ fn json_body(status: StatusCode, body: &serde_json::Value) -> Response {
 }
 
 async fn guard(State(service): State<Arc<Service>>, mut request: Request<Body>, next: Next) -> Response {
+    let is_issued = request.extensions().get::<Transport>().is_some_and(|transport| transport.is_issued);
     let uri_len = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
     // HTTP/2 says the host elsewhere.
     if !request.headers().contains_key(header::HOST)
@@ -659,6 +666,9 @@ async fn guard(State(service): State<Arc<Service>>, mut request: Request<Body>, 
     for (name, value) in SECURITY_HEADERS {
         // Where an answer has a stricter one of its own, that counts.
         response.headers_mut().entry(name).or_insert(value);
+    }
+    if is_issued {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
     }
     response
 }

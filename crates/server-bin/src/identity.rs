@@ -29,6 +29,7 @@ const COMMON_NAME: &str = "Delta Backup server";
 pub(crate) struct Identity {
     pin: [u8; 32],
     tls: Arc<ServerConfig>,
+    is_issued: bool,
 }
 
 impl Identity {
@@ -55,8 +56,9 @@ impl Identity {
             private_files::write(&certificate_path, certificate.pem().as_bytes())?;
             chain = vec![certificate.der().clone()];
         }
+        let is_issued = chain.first().and_then(|own| Validity::of(own)).is_some_and(|own| !own.is_self_issued);
         let tls = server_config(chain, &key).map_err(|error| unusable(&certificate_path).because(&error))?;
-        Ok(Self { pin: pin(&key), tls: Arc::new(tls) })
+        Ok(Self { pin: pin(&key), tls: Arc::new(tls), is_issued })
     }
 
     /// Reads only what clients pin; `None` when the server has no key yet.
@@ -87,6 +89,11 @@ impl Identity {
     /// SHA-256 of the key's SubjectPublicKeyInfo: what clients know the server by.
     pub(crate) fn pin(&self) -> [u8; 32] {
         self.pin
+    }
+
+    /// Whether somebody else vouches for the key: browsers need nobody's consent then.
+    pub(crate) fn is_issued(&self) -> bool {
+        self.is_issued
     }
 
     /// How TLS is spoken.
@@ -193,6 +200,7 @@ mod tests {
         assert_ne!(certificate(dir.path()), before);
         assert_eq!((first.pin(), first.pin()), (again.pin(), renewed.pin()));
         assert_eq!(Identity::read_pin(dir.path()).unwrap(), Some(first.pin()));
+        assert!(!first.is_issued() && !renewed.is_issued());
     }
 
     #[test]
@@ -209,7 +217,8 @@ mod tests {
         params.not_after = OffsetDateTime::from(now + DAY);
         let issued = params.signed_by(&key, &authority).unwrap();
         private_files::write(&dir.path().join("tls.crt"), issued.pem().as_bytes()).unwrap();
-        Identity::open(dir.path(), &names(), now).unwrap();
+        let identity = Identity::open(dir.path(), &names(), now).unwrap();
+        assert!(identity.is_issued());
         assert_eq!(certificate(dir.path()), *issued.der());
     }
 

@@ -118,6 +118,8 @@ pub(crate) struct Front {
     pub(crate) plain_http: bool,
     /// How TLS is spoken.
     pub(crate) tls: Arc<ServerConfig>,
+    /// Whether the certificate is one that browsers believe by themselves.
+    pub(crate) is_issued: bool,
     /// What is served.
     pub(crate) router: axum::Router,
     /// What is counted.
@@ -218,9 +220,9 @@ async fn serve(
     let stream = Metered::new(stream, Arc::clone(&front.metrics));
     if first[0] == FIRST_BYTE_OF_TLS {
         let stream = TlsAcceptor::from(Arc::clone(&front.tls)).accept(stream).await?;
-        serve_http(stream, front, peer, Transport { is_tls: true }).await
+        serve_http(stream, front, peer, Transport { is_tls: true, is_issued: front.is_issued }).await
     } else if front.plain_http {
-        serve_http(stream, front, peer, Transport { is_tls: false }).await
+        serve_http(stream, front, peer, Transport { is_tls: false, is_issued: false }).await
     } else {
         Ok(refuse_plain(stream).await?)
     }

@@ -94,6 +94,7 @@ impl Server {
             login_timeout: settings.login_timeout,
             plain_http: settings.plain_http,
             tls: identity.tls(),
+            is_issued: identity.is_issued(),
             router: http::router(Arc::clone(&service)),
             metrics: Arc::clone(&service.metrics),
             stop: service.stop.clone(),

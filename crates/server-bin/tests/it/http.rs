@@ -327,3 +327,31 @@ async fn requests_beyond_all_measure_are_cut_off() {
     assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
     server.stop().await;
 }
+
+/// Browsers that came with an authority's certificate come by TLS alone from then on; the server's own does not bind them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authoritys_certificate_binds_browsers_to_tls() {
+    let is_strict = async |server: &TestServer| {
+        let stream = tls(server.server.address(), server.server.pin(), b"http/1.1").await.unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let (head, _) = exchange(stream, request).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        head.to_lowercase().contains("strict-transport-security: max-age=31536000")
+    };
+    let server = TestServer::start().await;
+    assert!(!is_strict(&server).await);
+
+    let dir = server.stop().await;
+    let keys = dir.path().join("keys");
+    let key = rcgen::KeyPair::from_pem(&std::fs::read_to_string(keys.join("tls.key")).unwrap()).unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
+    let authority = rcgen::Issuer::new(authority, rcgen::KeyPair::generate().unwrap());
+    let issued = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    std::fs::write(keys.join("tls.crt"), issued.pem()).unwrap();
+    let server = TestServer::start_in(dir, |_| {}).await;
+    assert!(is_strict(&server).await);
+    let (head, _) = get(server.server.address(), "/healthz").await;
+    assert!(!head.to_lowercase().contains("strict-transport-security"), "nobody may be told without TLS: {head}");
+    server.stop().await;
+}
