@@ -37,12 +37,14 @@ pub(crate) enum Presentation {
 pub(super) const TO_BE_SAVED: &str = "application/octet-stream";
 /// What may be shown: nothing that a browser runs, or that may make it run something. Types come from this table alone,
 /// never from whoever sent the file.
-const SHOWN: [(&str, &str); 15] = [
+const SHOWN: [(&str, &str); 20] = [
     ("png", "image/png"),
     ("jpg", "image/jpeg"),
     ("jpeg", "image/jpeg"),
     ("gif", "image/gif"),
     ("webp", "image/webp"),
+    ("avif", "image/avif"),
+    ("bmp", "image/bmp"),
     ("mp4", "video/mp4"),
     ("m4v", "video/mp4"),
     ("webm", "video/webm"),
@@ -50,6 +52,9 @@ const SHOWN: [(&str, &str); 15] = [
     ("ogg", "audio/ogg"),
     ("oga", "audio/ogg"),
     ("opus", "audio/ogg"),
+    ("m4a", "audio/mp4"),
+    ("wav", "audio/wav"),
+    ("flac", "audio/flac"),
     ("txt", "text/plain; charset=utf-8"),
     ("log", "text/plain; charset=utf-8"),
     ("md", "text/plain; charset=utf-8"),

@@ -382,7 +382,7 @@ test('a selection that no address holds comes as one archive', async () => {
   await close();
 });
 
-test('a folder and files are dropped', async () => {
+test('files are dropped', async () => {
   const { page, close } = await open('/files');
   await page.getByRole('grid').waitFor();
   const transfer = await page.evaluateHandle(() => {
@@ -394,6 +394,92 @@ test('a folder and files are dropped', async () => {
   await page.getByText('Drop to upload here').waitFor();
   await page.dispatchEvent('.whole', 'drop', { dataTransfer: transfer });
   await row(page, 'dropped.txt').waitFor();
+  await close();
+});
+
+test('a folder is dropped, with all that is in it', async () => {
+  const { page, context, close } = await open('/files');
+  await page.locator('.whole').waitFor();
+  const folder = join(server.folder, 'holidays');
+  mkdirSync(join(folder, 'day 1', 'empty'), { recursive: true });
+  writeFileSync(join(folder, 'plan.txt'), 'sleep\n');
+  for (let number = 0; number < 130; number += 1) writeFileSync(join(folder, 'day 1', `${number}.txt`), `${number}\n`);
+  // As the window system would: only the browser itself can say that what is dropped is a folder.
+  const browserSession = await context.newCDPSession(page);
+  const data = { items: [], files: [folder], dragOperationsMask: 1 };
+  for (const type of ['dragEnter', 'dragOver', 'drop']) {
+    await browserSession.send('Input.dispatchDragEvent', { type, x: 640, y: 400, data });
+  }
+  await page.getByText('Everything is uploaded').waitFor();
+  await page.goto('/files/holidays/day%201');
+  await row(page, '0.txt').waitFor();
+  const listed = await page.evaluate(async () => {
+    const folders = ['holidays', 'holidays/day%201'].map(encodeURIComponent);
+    const items = folders.map(async (path) => (await (await fetch(`/api/v1/folder?path=${path}`)).json()).items.length);
+    return Promise.all(items);
+  });
+  assert.deepEqual(listed, [2, 131]);
+  await close();
+});
+
+/** A second of a tone, as WAV of 8 bits. */
+function tone() {
+  const samples = Buffer.from(Array.from({ length: 8000 }, (_, at) => 128 + Math.round(100 * Math.sin(at / 3))));
+  const head = Buffer.from('RIFF....WAVEfmt ....................data....', 'latin1');
+  head.writeUInt32LE(36 + samples.length, 4);
+  head.writeUInt32LE(16, 16);
+  head.writeUInt16LE(1, 20);
+  head.writeUInt16LE(1, 22);
+  head.writeUInt32LE(8000, 24);
+  head.writeUInt32LE(8000, 28);
+  head.writeUInt16LE(1, 32);
+  head.writeUInt16LE(8, 34);
+  head.writeUInt32LE(samples.length, 40);
+  return Buffer.concat([head, samples]);
+}
+
+test('films and sound are played, and from any place on', async () => {
+  const { page, close } = await open('/files');
+  // The browser makes the film itself, and with it what only a browser of this machine can play.
+  const film = await page.evaluate(async () => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 64, height: 48 });
+    const pen = canvas.getContext('2d');
+    const recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: 'video/webm' });
+    const parts = [];
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    const stopped = new Promise((resolve) => (recorder.onstop = resolve));
+    recorder.start();
+    for (let frame = 0; frame < 20; frame += 1) {
+      pen.fillStyle = `hsl(${frame * 18} 80% 50%)`;
+      pen.fillRect(0, 0, 64, 48);
+      await new Promise((resolve) => setTimeout(resolve, 40));
+    }
+    recorder.stop();
+    await stopped;
+    return Array.from(new Uint8Array(await new Blob(parts).arrayBuffer()));
+  });
+  await upload(page, [
+    { name: 'film.webm', mimeType: 'video/webm', buffer: Buffer.from(film) },
+    { name: 'tone.wav', mimeType: 'audio/wav', buffer: tone() },
+  ]);
+  for (const [name, kind] of [['film.webm', 'video'], ['tone.wav', 'audio']]) {
+    const part = page.waitForResponse((answer) => answer.url().includes('/content/') && answer.status() === 206);
+    await row(page, name).getByText(name).click();
+    assert.match((await part).headers()['content-range'], /^bytes 0-\d+\/\d+$/, name);
+    const played = page.locator(kind);
+    const state = await played.evaluate(async (element) => {
+      element.muted = true;
+      await element.play();
+      await new Promise((resolve) => element.addEventListener('ended', resolve, { once: true }));
+      const rewound = new Promise((resolve) => element.addEventListener('seeked', resolve, { once: true }));
+      element.currentTime = 0.2;
+      await rewound;
+      return { width: element.videoWidth, at: element.currentTime };
+    });
+    assert.deepEqual([state.width, state.at], [kind === 'video' ? 64 : undefined, 0.2], name);
+    await page.keyboard.press('Escape');
+    await played.waitFor({ state: 'detached' });
+  }
   await close();
 });
 

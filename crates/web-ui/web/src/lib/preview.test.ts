@@ -6,6 +6,7 @@ import { previewKind, savedPreviewKind, shownText } from './preview';
 test('the extension says how a file is shown', () => {
   expect(previewKind('a.JPG')).toBe('image');
   expect(previewKind('film.webm')).toBe('video');
+  expect(previewKind('song.flac')).toBe('audio');
   expect(previewKind('x.svg')).toBe('text');
   expect(previewKind('Makefile')).toBe('text');
   expect(previewKind('x.PDF')).toBe('pdf');

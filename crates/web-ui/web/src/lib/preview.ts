@@ -4,9 +4,9 @@
 export type PreviewKind = 'image' | 'video' | 'audio' | 'pdf' | 'text';
 
 const KINDS: Record<PreviewKind, string> = {
-  image: 'png jpg jpeg gif webp',
+  image: 'png jpg jpeg gif webp avif bmp',
   video: 'mp4 m4v webm',
-  audio: 'mp3 ogg oga opus',
+  audio: 'mp3 m4a ogg oga opus wav flac',
   pdf: 'pdf',
   text:
     'txt log md csv tsv json jsonl toml yaml yml ini conf cfg env properties xml html htm svg css js mjs ts svelte vue ' +
