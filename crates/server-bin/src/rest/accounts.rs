@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use serde::{Deserialize, Deserializer, Serialize};
 use store::{Account, StoreError};
@@ -16,6 +16,7 @@ use crate::clock;
 use crate::login::Login;
 use crate::porter::{Porter, SetupLink};
 use crate::rest::entries::Page;
+use crate::rest::paging::PageQuery;
 use crate::rest::parse::body;
 use crate::rest::problem::{Problem, ProblemBody};
 use crate::rest::{done, json, on_pool, problem};
@@ -73,14 +74,18 @@ fn failed(error: StoreError) -> Problem {
 #[utoipa::path(
     get,
     path = "/api/v1/accounts",
-    responses((status = 200, description = "All of them", body = Page<AccountEntry>), ProblemBody)
+    params(PageQuery),
+    responses((status = 200, description = "A page", body = Page<AccountEntry>), ProblemBody)
 )]
-pub(crate) async fn list(State(service): State<Arc<Service>>) -> Result<Response, Problem> {
-    let items = on_pool(&service, "listing accounts", move |service| {
+pub(crate) async fn list(State(service): State<Arc<Service>>, uri: Uri) -> Result<Response, Problem> {
+    let asked = PageQuery::of(&uri)?;
+    let page = on_pool(&service, "listing accounts", move |service| {
         let accounts = service.home.store.accounts().map_err(failed)?;
-        accounts.into_iter().map(|account| AccountEntry::of(service, account)).collect::<Result<Vec<_>, _>>()
+        let (accounts, next) = asked.cut(accounts, |account| account.name.clone())?;
+        let entries = accounts.into_iter().map(|account| AccountEntry::of(service, account));
+        Ok(Page { items: entries.collect::<Result<Vec<_>, _>>()?, next })
     });
-    Ok(json(StatusCode::OK, &Page { items: items.await?, next: None }))
+    Ok(json(StatusCode::OK, &page.await?))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use proto::{EnrolmentString, ServerIdentity};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use crate::login::Login;
 use crate::porter::Porter;
 use crate::qr;
 use crate::rest::entries::Page;
+use crate::rest::paging::PageQuery;
 use crate::rest::parse::body;
 use crate::rest::problem::{Problem, ProblemBody};
 use crate::rest::{done, json, on_pool, problem};
@@ -46,15 +47,19 @@ struct Device {
 #[utoipa::path(
     get,
     path = "/api/v1/devices",
-    responses((status = 200, description = "All of them", body = Page<Device>), ProblemBody)
+    params(PageQuery),
+    responses((status = 200, description = "A page", body = Page<Device>), ProblemBody)
 )]
 pub(crate) async fn list(
     State(service): State<Arc<Service>>,
     Extension(login): Extension<Arc<Login>>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let items = on_pool(&service, "listing devices", move |service| {
+    let asked = PageQuery::of(&uri)?;
+    let page = on_pool(&service, "listing devices", move |service| {
         let devices = service.home.store.devices(login.account_id());
         let devices = devices.map_err(|error| problem::of_store("listing devices", &error))?;
+        let (devices, next) = asked.cut(devices, |device| device.id.to_string())?;
         let entry = |device: store::Device| Device {
             id: device.id.to_string(),
             name: device.name,
@@ -64,9 +69,9 @@ pub(crate) async fn list(
             revoked_ms: device.revoked.map(clock::wire_ms),
             is_suspended: device.is_suspended && device.revoked.is_none(),
         };
-        Ok(devices.into_iter().map(entry).collect())
+        Ok(Page { items: devices.into_iter().map(entry).collect::<Vec<_>>(), next })
     });
-    Ok(json(StatusCode::OK, &Page { items: items.await?, next: None }))
+    Ok(json(StatusCode::OK, &page.await?))
 }
 
 /// Takes a device's access away, at once and for good. Its snapshots stay.

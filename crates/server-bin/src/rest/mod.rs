@@ -27,6 +27,7 @@ pub(crate) mod known;
 pub(crate) mod links;
 mod multipart;
 pub(crate) mod openapi;
+mod paging;
 pub(crate) mod parse;
 pub(crate) mod problem;
 pub(crate) mod retention;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use proto::Secret;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use crate::login::cookie::SessionCookie;
 use crate::login::{self, Caller, Login, Means};
 use crate::rest::account::Me;
 use crate::rest::entries::Page;
+use crate::rest::paging::PageQuery;
 use crate::rest::parse::body;
 use crate::rest::problem::{Problem, ProblemBody};
 use crate::rest::{done, json, on_pool, problem};
@@ -219,18 +220,23 @@ struct SessionEntry {
 #[utoipa::path(
     get,
     path = "/api/v1/sessions",
-    responses((status = 200, description = "All of them", body = Page<SessionEntry>), ProblemBody)
+    params(PageQuery),
+    responses((status = 200, description = "A page", body = Page<SessionEntry>), ProblemBody)
 )]
 pub(crate) async fn list(
     State(service): State<Arc<Service>>,
     Extension(login): Extension<Arc<Login>>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let items = on_pool(&service, "listing sessions", move |service| {
+    let asked = PageQuery::of(&uri)?;
+    let page = on_pool(&service, "listing sessions", move |service| {
         let settings = &service.home.settings;
         let sessions = service.home.store.web_sessions(login.account_id());
         let sessions = sessions.map_err(|error| problem::of_store("listing sessions", &error))?;
         let now = clock::now();
         let alive = |session: &WebSession| login::is_alive(session, now, settings.login_idle, settings.login_lifetime);
+        let sessions = sessions.into_iter().filter(alive).collect();
+        let (sessions, next) = asked.cut(sessions, |session: &WebSession| session.id.to_string())?;
         let entry = |session: WebSession| SessionEntry {
             is_this: login.means == Means::Session(session.id),
             id: session.id.to_string(),
@@ -239,9 +245,9 @@ pub(crate) async fn list(
             address: session.address,
             agent: session.agent,
         };
-        Ok(sessions.into_iter().filter(alive).map(entry).collect())
+        Ok(Page { items: sessions.into_iter().map(entry).collect::<Vec<_>>(), next })
     });
-    Ok(json(StatusCode::OK, &Page { items: items.await?, next: None }))
+    Ok(json(StatusCode::OK, &page.await?))
 }
 
 /// Ends all sessions but the one that asks.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use proto::Secret;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use crate::porter::{Porter, share_url};
 use crate::qr;
 use crate::rest::account::confirm;
 use crate::rest::entries::Page;
+use crate::rest::paging::PageQuery;
 use crate::rest::parse::{body, encoded, path};
 use crate::rest::problem::{Problem, ProblemBody};
 use crate::rest::{Drive, devices, done, json, problem, with_drive};
@@ -112,19 +113,24 @@ impl Share {
 #[utoipa::path(
     get,
     path = "/api/v1/shares",
-    responses((status = 200, description = "All of them", body = Page<Share>), ProblemBody)
+    params(PageQuery),
+    responses((status = 200, description = "A page", body = Page<Share>), ProblemBody)
 )]
 pub(crate) async fn list(
     State(service): State<Arc<Service>>,
     Extension(login): Extension<Arc<Login>>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
+    let asked = PageQuery::of(&uri)?;
     let account = login.account_id();
-    let items = with_drive(&service, &login, move |service, drive| {
+    let page = with_drive(&service, &login, move |service, drive| {
         let shares = service.home.store.shares(account);
         let shares = shares.map_err(|error| problem::of_store("listing shares", &error))?;
-        shares.iter().map(|share| Share::of(service, drive, share)).collect::<Result<Vec<_>, _>>()
+        let (shares, next) = asked.cut(shares, |share| share.id.to_string())?;
+        let items = shares.iter().map(|share| Share::of(service, drive, share)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page { items, next })
     });
-    Ok(json(StatusCode::OK, &Page { items: items.await?, next: None }))
+    Ok(json(StatusCode::OK, &page.await?))
 }
 
 /// One of them.

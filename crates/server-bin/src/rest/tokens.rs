@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use store::{ApiToken, TokenId};
@@ -18,6 +18,7 @@ use crate::login::Login;
 use crate::porter::Porter;
 use crate::rest::account::confirm;
 use crate::rest::entries::Page;
+use crate::rest::paging::PageQuery;
 use crate::rest::parse::body;
 use crate::rest::problem::{Problem, ProblemBody};
 use crate::rest::{done, json, on_pool, problem};
@@ -66,18 +67,22 @@ impl From<ApiToken> for Token {
 #[utoipa::path(
     get,
     path = "/api/v1/tokens",
-    responses((status = 200, description = "All of them", body = Page<Token>), ProblemBody)
+    params(PageQuery),
+    responses((status = 200, description = "A page", body = Page<Token>), ProblemBody)
 )]
 pub(crate) async fn list(
     State(service): State<Arc<Service>>,
     Extension(login): Extension<Arc<Login>>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let items = on_pool(&service, "listing tokens", move |service| {
+    let asked = PageQuery::of(&uri)?;
+    let page = on_pool(&service, "listing tokens", move |service| {
         let tokens = service.home.store.tokens(login.account_id());
         let tokens = tokens.map_err(|error| problem::of_store("listing tokens", &error))?;
-        Ok(tokens.into_iter().map(Token::from).collect())
+        let (tokens, next) = asked.cut(tokens, |token| token.id.to_string())?;
+        Ok(Page { items: tokens.into_iter().map(Token::from).collect::<Vec<_>>(), next })
     });
-    Ok(json(StatusCode::OK, &Page { items: items.await?, next: None }))
+    Ok(json(StatusCode::OK, &page.await?))
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::login::Login;
 use crate::rest::entries::{FileFacts, Page};
+use crate::rest::paging::PageQuery;
 use crate::rest::parse::{ChangeKey, body, path, query};
 use crate::rest::problem::{Problem, ProblemBody};
 use crate::rest::{Changed, change, json, problem, with_drive};
@@ -24,6 +25,10 @@ use crate::service::Service;
 #[into_params(parameter_in = Query)]
 struct ListQuery {
     path: String,
+    /// Where the page before ended, as it said.
+    cursor: Option<String>,
+    /// 1 to 1000, which is also what it is when nothing is said.
+    limit: Option<usize>,
 }
 
 /// All states of a file, newest first.
@@ -31,19 +36,20 @@ struct ListQuery {
     get,
     path = "/api/v1/versions",
     params(ListQuery),
-    responses((status = 200, description = "All", body = Page<FileFacts>), ProblemBody)
+    responses((status = 200, description = "A page", body = Page<FileFacts>), ProblemBody)
 )]
 pub(crate) async fn list(
     State(service): State<Arc<Service>>,
     Extension(login): Extension<Arc<Login>>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let ListQuery { path: said } = query(&uri)?;
+    let ListQuery { path: said, cursor, limit } = query(&uri)?;
     let path = path(&said)?;
     let page = with_drive(&service, &login, move |service, drive| {
         let versions = drive.view(service).versions(&path);
         let versions = versions.map_err(|error| problem::of_drive("listing versions", &error))?;
-        Ok(Page { items: versions.iter().map(FileFacts::of).collect(), next: None })
+        let (versions, next) = PageQuery { cursor, limit }.cut(versions, |version| version.version.to_string())?;
+        Ok(Page { items: versions.iter().map(FileFacts::of).collect(), next })
     });
     Ok(json(StatusCode::OK, &page.await?))
 }

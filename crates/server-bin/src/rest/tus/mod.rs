@@ -37,6 +37,7 @@ use crate::rest::body::{WAITING_MAX, feed};
 use crate::rest::content::REPR_DIGEST;
 use crate::rest::entries::Page;
 use crate::rest::files::href;
+use crate::rest::paging::PageQuery;
 use crate::rest::parse::{encoded, etag};
 use crate::rest::problem::{Problem, ProblemBody};
 use crate::rest::tus::announced::{Announced, Becomes};
@@ -103,13 +104,16 @@ pub(super) struct UnfinishedUpload {
 #[utoipa::path(
     get,
     path = "/api/v1/uploads",
-    responses((status = 200, description = "All of them", body = Page<UnfinishedUpload>), ProblemBody)
+    params(PageQuery),
+    responses((status = 200, description = "A page", body = Page<UnfinishedUpload>), ProblemBody)
 )]
 pub(crate) async fn list(
     State(service): State<Arc<Service>>,
     Extension(login): Extension<Arc<Login>>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let items = with_drive(&service, &login, |service, drive| {
+    let asked = PageQuery::of(&uri)?;
+    let page = with_drive(&service, &login, |service, drive| {
         let uploads = service.home.store.uploads(drive.vault.id);
         let uploads = uploads.map_err(|error| problem::of_store("listing uploads", &error))?;
         let keys = &drive.managed().keys;
@@ -129,9 +133,10 @@ pub(crate) async fn list(
                     expires_ms: expires(service, &upload).0,
                 })
             });
-        Ok(items.collect::<Vec<_>>())
+        let (items, next) = asked.cut(items.collect(), |upload: &UnfinishedUpload| upload.href.clone())?;
+        Ok(Page { items, next })
     });
-    Ok(json(StatusCode::OK, &Page { items: items.await?, next: None }))
+    Ok(json(StatusCode::OK, &page.await?))
 }
 
 /// Announces a file (tus: creation, with upload; concatenation).

@@ -31,6 +31,15 @@ test('a long folder shows its first page, and then all of it', async () => {
   expect(asked).toHaveLength(4);
 });
 
+test('a list of several pages is read to its end', async () => {
+  const asked = server((address) => {
+    const start = Number(address.searchParams.get('cursor') ?? 0);
+    return Response.json({ items: [start, start + 1], next: start < 4 ? String(start + 2) : null });
+  });
+  expect(await api.versions('a%20b')).toEqual([0, 1, 2, 3, 4, 5]);
+  expect(asked).toEqual(['', '&cursor=2', '&cursor=4'].map((more) => `/api/v1/versions?path=a%2520b${more}`));
+});
+
 test('what is not wanted any more is not shown', async () => {
   const stop = new AbortController();
   server(() => {

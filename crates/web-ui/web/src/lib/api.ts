@@ -147,6 +147,18 @@ async function pages<Item>(
   } while (cursor !== null);
 }
 
+/** All items of a list that is short as a rule. */
+async function all<Item>(page: (which: { cursor?: string }) => Promise<Page<Item>>): Promise<Item[]> {
+  const items: Item[] = [];
+  let cursor: string | null = null;
+  do {
+    const found: Page<Item> = await page(cursor === null ? {} : { cursor });
+    items.push(...found.items);
+    cursor = found.next;
+  } while (cursor);
+  return items;
+}
+
 export const api = {
   session: () => ask('get', '/api/v1/session'),
   logIn: (account: string, password: string, code?: string) =>
@@ -157,17 +169,17 @@ export const api = {
   beginSecondFactor: (password: string) => ask('post', '/api/v1/me/second-factor', { body: { password } }),
   confirmSecondFactor: (code: string) => ask('post', '/api/v1/me/second-factor/confirm', { body: { code } }),
   removeSecondFactor: (password: string) => ask('post', '/api/v1/me/second-factor/remove', { body: { password } }),
-  sessions: async () => (await ask('get', '/api/v1/sessions')).items,
+  sessions: () => all((query) => ask('get', '/api/v1/sessions', { query })),
   endSession: (id: string) => ask('delete', '/api/v1/sessions/{id}', { path: { id } }),
   endOtherSessions: () => ask('delete', '/api/v1/sessions'),
-  tokens: async () => (await ask('get', '/api/v1/tokens')).items,
+  tokens: () => all((query) => ask('get', '/api/v1/tokens', { query })),
   makeToken: (name: string, scope: Scope, expires_in_ms: number | null, password: string) =>
     ask('post', '/api/v1/tokens', { body: { name, scope, expires_in_ms, password } }),
   revokeToken: (id: string) => ask('delete', '/api/v1/tokens/{id}', { path: { id } }),
-  devices: async () => (await ask('get', '/api/v1/devices')).items,
+  devices: () => all((query) => ask('get', '/api/v1/devices', { query })),
   revokeDevice: (id: string) => ask('delete', '/api/v1/devices/{id}', { path: { id } }),
   invite: (device: string, scope: Scope) => ask('post', '/api/v1/enrolments', { body: { device, scope } }),
-  accounts: async () => (await ask('get', '/api/v1/accounts')).items,
+  accounts: () => all((query) => ask('get', '/api/v1/accounts', { query })),
   addAccount: (account: string, role: Role, quota_bytes: number | null) =>
     ask('post', '/api/v1/accounts', { body: { account, role, quota_bytes } }),
   changeAccount: (name: string, body: Schemas['ChangeBody']) => ask('patch', '/api/v1/accounts/{name}', { path: { name }, body }),
@@ -239,14 +251,14 @@ export const api = {
     const { items, next } = await ask('get', '/api/v1/snapshots/{id}/entries', { path: { id }, query: { path, limit: PAGE_LEN } });
     return { folders: items.filter((item) => item.kind === 'folder'), isMore: next !== null };
   },
-  versions: async (path: string) => (await ask('get', '/api/v1/versions', { query: { path } })).items,
+  versions: (path: string) => all((page) => ask('get', '/api/v1/versions', { query: { path, ...page } })),
   restoreVersion: (path: string, version: number) =>
     ask('post', '/api/v1/versions/restore', { body: { path, version }, headers: key() }),
   search: (q: string, cursor: string | null, signal?: AbortSignal) =>
     ask('get', '/api/v1/search', { query: { q, ...(cursor === null ? {} : { cursor }) }, ...(signal && { signal }) }),
   sha256: (path: string, version: number) => ask('get', '/api/v1/sha256', { query: { path, version } }),
   sha256OfSnapshot: (id: string, path: string) => ask('get', '/api/v1/snapshots/{id}/sha256', { path: { id }, query: { path } }),
-  shares: async () => (await ask('get', '/api/v1/shares')).items,
+  shares: () => all((query) => ask('get', '/api/v1/shares', { query })),
   share: (body: Schemas['ShareBody']) => ask('post', '/api/v1/shares', { body }),
   revokeShare: (id: string) => ask('delete', '/api/v1/shares/{id}', { path: { id } }),
   ticket: (path: string, version: number) => ask('post', '/api/v1/tickets', { body: { path, version } }),
