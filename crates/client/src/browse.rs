@@ -38,8 +38,12 @@ pub struct SnapshotSummary {
     pub trashed_ms: Option<u64>,
     /// From when on it may be gone for good.
     pub purge_ms: Option<u64>,
-    /// When a drill last found a sample of it sound.
+    /// Since when, at least, everything it needs is known to be as it was written; none while some of it was never read.
     pub verified_ms: Option<u64>,
+    /// When a drill last found a sample of it sound.
+    pub drilled_ms: Option<u64>,
+    /// Whether some of what it needs cannot be read.
+    pub is_damaged: bool,
     /// What its maker wrote into it; the error when it cannot be read.
     pub details: Result<Snapshot, String>,
 }
@@ -136,6 +140,8 @@ pub fn snapshots(line: &Line, chain: Option<&str>, in_trash: bool) -> Result<Vec
             trashed_ms: item.trashed_ms,
             purge_ms: item.purge_ms,
             verified_ms: item.verified_ms,
+            drilled_ms: item.drilled_ms,
+            is_damaged: item.is_damaged,
             details,
         });
     }

@@ -37,6 +37,7 @@ mod repair;
 mod reserve;
 mod session;
 mod store;
+mod verification;
 mod verify;
 
 pub use catalog::accounts::{Account, Device, NewEnrolment, Role, Scope};
@@ -80,6 +81,7 @@ pub use repair::{Orphans, PackRepair};
 pub use reserve::ReserveStatus;
 pub use session::{CHAIN_NAME_LEN_MAX, Purpose, WriteSession};
 pub use store::{Store, StoreOptions};
+pub use verification::Verification;
 pub use verify::{DamagedObject, DriveState, Flaw, IndexCounts, PackReport, SnapshotReport};
 
 /// Most ids a [`StoreError::Missing`] names.

@@ -45,6 +45,8 @@ fn snapshot_json(summary: &SnapshotSummary) -> Value {
         "trashed": summary.trashed_ms.map(words::utc_time),
         "purge": summary.purge_ms.map(words::utc_time),
         "verified": summary.verified_ms.map(words::utc_time),
+        "drilled": summary.drilled_ms.map(words::utc_time),
+        "damaged": summary.is_damaged,
     });
     match &summary.details {
         Ok(details) => {
@@ -92,8 +94,10 @@ fn snapshot_line(summary: &SnapshotSummary) -> String {
 fn marks(summary: &SnapshotSummary) -> Vec<String> {
     let held = summary.is_held.then(|| "held".to_owned());
     let purge = summary.purge_ms.map(|at| format!("in the trash until {}", words::local_time(at)));
+    let damaged = summary.is_damaged.then(|| "damaged: `backup-server verify` tells what".to_owned());
     let verified = summary.verified_ms.map(|at| format!("verified {}", words::local_time(at)));
-    held.into_iter().chain(purge).chain(verified).collect()
+    let drilled = summary.drilled_ms.map(|at| format!("drilled {}", words::local_time(at)));
+    [held, purge, damaged, verified, drilled].into_iter().flatten().collect()
 }
 
 pub(super) fn ls(

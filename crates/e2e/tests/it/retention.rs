@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use serde_json::Value;
 use testkit::tree::{CompareOptions, Random, seed};
 
 use crate::support::{Client, Home, Pair, Server, User, assert_same_file, assert_same_tree, number};
@@ -187,10 +188,18 @@ fn a_drill_restores_a_sample_and_the_server_remembers() {
     assert_eq!((&drilled["is_sound"], number(&drilled, "files")), (&true.into(), 12));
     assert_eq!(drilled["snapshot"], backup["snapshot"]);
     let listed = pair.client.run(&["--json", "snapshots"]).expect(0).all("snapshot");
-    assert_eq!(listed[0]["verified"], drilled["server_time"]);
+    assert_eq!(
+        (&listed[0]["drilled"], &listed[0]["verified"]),
+        (&drilled["server_time"], &Value::Null),
+        "a sample is not all"
+    );
     let caches: Vec<_> =
         fs::read_dir(pair.client.cache_dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!caches.iter().any(|name| name.to_string_lossy().starts_with("drill")), "scratch is gone: {caches:?}");
+
+    pair.server.admin(&["verify"]).expect(0);
+    let verified = pair.client.run(&["--json", "snapshots"]).expect(0).all("snapshot");
+    assert!(verified[0]["verified"].is_string() && verified[0]["damaged"] == false, "{verified:?}");
 
     // A flipped byte in each pack of content: every file is damaged, and the drill says so.
     pair.server.stop();
@@ -217,6 +226,8 @@ fn a_drill_restores_a_sample_and_the_server_remembers() {
     let output = pair.client.run(&["--json", "drill", "--sample", "30"]).expect(6);
     let drilled = output.last("drilled");
     assert!(number(&drilled, "problems") > 10, "{drilled}");
+    pair.server.admin(&["verify"]).expect(6);
     let again = pair.client.run(&["--json", "snapshots"]).expect(0).all("snapshot");
-    assert_eq!(again[0]["verified"], listed[0]["verified"], "a drill that failed verifies nothing");
+    assert_eq!(again[0]["drilled"], listed[0]["drilled"], "a drill that failed verifies nothing");
+    assert_eq!((&again[0]["damaged"], &again[0]["verified"]), (&true.into(), &Value::Null));
 }

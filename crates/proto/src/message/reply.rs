@@ -205,8 +205,12 @@ pub struct SnapshotItem {
     pub trashed_ms: Option<u64>,
     /// From when on the server may take it out of the trash for good.
     pub purge_ms: Option<u64>,
-    /// When a drill last found a sample of it sound.
+    /// Since when, at least, everything it needs is known to be as it was written; none while some of it was never read.
     pub verified_ms: Option<u64>,
+    /// When a drill last found a sample of it sound.
+    pub drilled_ms: Option<u64>,
+    /// Some of what it needs cannot be read.
+    pub is_damaged: bool,
 }
 
 /// Objects, or a part of them.

@@ -117,6 +117,8 @@ struct WireSnapshotItem<'a> {
     trashed_ms: Option<u64>,
     purge_ms: Option<u64>,
     verified_ms: Option<u64>,
+    drilled_ms: Option<u64>,
+    is_damaged: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -529,6 +531,8 @@ impl<'a> From<&'a SnapshotItem> for WireSnapshotItem<'a> {
             trashed_ms: item.trashed_ms,
             purge_ms: item.purge_ms,
             verified_ms: item.verified_ms,
+            drilled_ms: item.drilled_ms,
+            is_damaged: item.is_damaged,
         }
     }
 }
@@ -546,6 +550,8 @@ impl WireSnapshotItem<'_> {
             trashed_ms: self.trashed_ms,
             purge_ms: self.purge_ms,
             verified_ms: self.verified_ms,
+            drilled_ms: self.drilled_ms,
+            is_damaged: self.is_damaged,
         })
     }
 }

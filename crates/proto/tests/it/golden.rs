@@ -109,7 +109,7 @@ fn another_codec_reads_and_writes_the_same() {
     check_codec::<u64>(&head(MessageType::Flushed));
     check_codec::<(u64, u64, u64, u64, u64, bool)>(&head(MessageType::Committed));
     check_codec::<Option<u64>>(&head(MessageType::SnapshotsAnswer));
-    type Item = (Id, String, u64, u64, u64, String, bool, Option<u64>, Option<u64>, Option<u64>);
+    type Item = (Id, String, u64, u64, u64, String, bool, Option<u64>, Option<u64>, Option<u64>, Option<u64>, bool);
     check_codec::<Vec<Item>>(&golden(MessageType::SnapshotsAnswer).body);
     check_codec::<(bool, Vec<u32>)>(&head(MessageType::Objects));
     check_codec::<bool>(&head(MessageType::DriveEntries));

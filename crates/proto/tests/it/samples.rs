@@ -248,7 +248,9 @@ pub(crate) fn snapshot_item(seq: u64) -> SnapshotItem {
         is_held: true,
         trashed_ms: Some(1_700_000_000_001),
         purge_ms: Some(1_700_000_000_002),
-        verified_ms: None,
+        verified_ms: Some(1_700_000_000_003),
+        drilled_ms: None,
+        is_damaged: true,
     }
 }
 

@@ -205,10 +205,11 @@ fn file() -> impl Strategy<Value = (u64, DriveContent)> {
 }
 
 fn snapshot_item() -> impl Strategy<Value = SnapshotItem> {
-    (id(), chain(), any::<[u64; 3]>(), text(), any::<bool>(), any::<[Option<u64>; 3]>()).prop_map(
-        |(snapshot, chain, numbers, device_name, is_held, times)| {
+    (id(), chain(), any::<[u64; 3]>(), text(), any::<[bool; 2]>(), any::<[Option<u64>; 4]>()).prop_map(
+        |(snapshot, chain, numbers, device_name, marks, times)| {
             let [seq, received_ms, bytes_stored] = numbers;
-            let [trashed_ms, purge_ms, verified_ms] = times;
+            let [is_held, is_damaged] = marks;
+            let [trashed_ms, purge_ms, verified_ms, drilled_ms] = times;
             SnapshotItem {
                 snapshot,
                 chain,
@@ -220,6 +221,8 @@ fn snapshot_item() -> impl Strategy<Value = SnapshotItem> {
                 trashed_ms,
                 purge_ms,
                 verified_ms,
+                drilled_ms,
+                is_damaged,
             }
         },
     )

@@ -2,6 +2,7 @@
 
 #![expect(unused_qualifications, reason = "the macro that describes the routes writes them")]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -9,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use store::{Alarm, Chain, ChainId, SnapshotQuery};
+use store::{Alarm, Chain, ChainId, Snapshot, SnapshotQuery, Store, StoreError};
 use utoipa::{IntoParams, ToSchema};
 use vault::EntryKind;
 
@@ -90,6 +91,19 @@ pub(super) fn own_chain(service: &Service, login: &Login, id: ChainId) -> Result
     found.ok_or_else(|| problem::new(StatusCode::NOT_FOUND, "there is no such chain"))
 }
 
+/// The newest snapshot of a chain that can be restored.
+fn newest_of(store: &Store, OwnChain { vault, chain }: &OwnChain) -> Result<Option<Snapshot>, StoreError> {
+    let query = SnapshotQuery {
+        vault: vault.id,
+        device: Some(chain.device),
+        chain: Some(&chain.name),
+        before: None,
+        limit: 1,
+        in_trash: false,
+    };
+    Ok(store.snapshots(&query)?.pop())
+}
+
 /// What the account's devices back up, by device and name.
 #[utoipa::path(
     get,
@@ -104,17 +118,16 @@ pub(crate) async fn list(
         let store = &service.home.store;
         let failed = |error| problem::of_store("listing chains", &error);
         let retained = store.retained_chains().map_err(failed)?;
-        let mut page = Page { items: Vec::new(), next: None };
-        for OwnChain { vault, chain } in own_chains(service, &login)? {
-            let query = SnapshotQuery {
-                vault: vault.id,
-                device: Some(chain.device),
-                chain: Some(&chain.name),
-                before: None,
-                limit: 1,
-                in_trash: false,
-            };
-            let newest = store.snapshots(&query).map_err(failed)?;
+        let mut newest = HashMap::new();
+        let own = own_chains(service, &login)?;
+        for of_vault in own.chunk_by(|one, other| one.vault.id == other.vault.id) {
+            let snapshots = of_vault.iter().map(|own| newest_of(store, own)).collect::<Result<Vec<_>, _>>();
+            let snapshots: Vec<Snapshot> = snapshots.map_err(failed)?.into_iter().flatten().collect();
+            let chains: Vec<ChainId> = snapshots.iter().map(|snapshot| snapshot.chain_id).collect();
+            newest.extend(chains.into_iter().zip(items(service, &of_vault[0].vault, snapshots).map_err(failed)?));
+        }
+        let mut page = Page { items: Vec::with_capacity(own.len()), next: None };
+        for OwnChain { vault, chain } in own {
             let alarm = retained.iter().find(|retained| retained.id == chain.id);
             page.items.push(ChainItem {
                 id: chain.id.to_string(),
@@ -126,7 +139,7 @@ pub(crate) async fn list(
                 held: chain.held,
                 bytes_stored: chain.bytes_stored,
                 is_sealed: vault.managed().is_none(),
-                newest: items(service, &vault, newest).pop(),
+                newest: newest.remove(&chain.id),
                 alarm: alarm.and_then(|retained| Some(retained.alarm.clone()?.into())),
             });
         }

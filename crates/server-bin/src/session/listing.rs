@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use proto::{
     ChainName, DeviceName, DriveEntries, DriveList, DrivePath, ServerReply, SnapshotItem, Snapshots, SnapshotsAnswer,
 };
-use store::{DeviceId, SnapshotQuery, Store, StoreError};
+use store::{DeviceId, SnapshotQuery, Store, StoreError, Verification};
 
 use crate::clock;
 use crate::drive::{DriveError, DriveView, Folders};
@@ -31,7 +31,8 @@ pub(super) fn snapshots(
     let has_more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| has_more).map(|last| last.number);
-    let items = found.into_iter().filter_map(|snapshot| {
+    let verified = store.verifications(vault, &found)?;
+    let items = found.into_iter().zip(verified).filter_map(|(snapshot, verified)| {
         Some(SnapshotItem {
             snapshot: snapshot.id,
             chain: ChainName::new(&snapshot.chain).ok()?,
@@ -45,7 +46,9 @@ pub(super) fn snapshots(
                 .trashed
                 .filter(|_| snapshot.held.is_none())
                 .map(|trashed| clock::wire_ms(trashed).saturating_add(trash_delay_ms)),
-            verified_ms: snapshot.drilled.map(clock::wire_ms),
+            verified_ms: verified.since().map(clock::wire_ms),
+            drilled_ms: snapshot.drilled.map(clock::wire_ms),
+            is_damaged: verified == Verification::Damaged,
         })
     });
     Ok(ServerReply::SnapshotsAnswer(SnapshotsAnswer { items: items.collect(), next }))

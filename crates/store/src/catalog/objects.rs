@@ -312,6 +312,12 @@ pub(crate) fn mark_all(tx: &Transaction<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether any copy of an object of this vault is marked as damaged.
+pub(crate) fn has_damaged(connection: &Connection, vault: VaultKey) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM object WHERE vault = ?1 AND form >= 16)";
+    Ok(connection.prepare_cached(sql)?.query_row([vault.0], |row| row.get(0))?)
+}
+
 /// Forgets one copy.
 pub(crate) fn forget(
     tx: &Transaction<'_>,

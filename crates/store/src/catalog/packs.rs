@@ -243,6 +243,20 @@ pub(crate) fn choose(
     })
 }
 
+/// When each pack of a vault that can be read was read last, with the generation it was begun in, in the order of that.
+pub(crate) fn readings(connection: &Connection, vault: VaultKey) -> Result<Vec<(u64, Option<UnixMs>)>, StoreError> {
+    let sql = "SELECT created_generation, verified_ms FROM pack WHERE vault = ?1 AND state IN (2, 3)
+               ORDER BY created_generation";
+    rows(connection, sql, [vault.0], |row| Ok((unsigned(row, 0)?, row.get::<_, Option<i64>>(1)?.map(UnixMs))))
+}
+
+/// Whether a pack of this vault is set aside.
+pub(crate) fn has_bad(connection: &Connection, vault: VaultKey) -> Result<bool, StoreError> {
+    // Found by the index of unsealed packs, of which there are few.
+    let sql = "SELECT EXISTS (SELECT 1 FROM pack WHERE state <> 2 AND state = 5 AND vault = ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([vault.0], |row| row.get(0))?)
+}
+
 /// What may happen to a pack next; `None` when there is no such pack.
 pub(crate) fn state(connection: &Connection, key: PackKey) -> Result<Option<PackState>, StoreError> {
     row(connection, "SELECT state FROM pack WHERE pack = ?1", [key.0], |row| PackState::from_number(0, row.get(0)?))

@@ -217,6 +217,14 @@ fn snapshot_row(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
     })
 }
 
+/// The generation in which a snapshot was committed.
+pub(crate) fn generation(connection: &Connection, number: u64) -> Result<u64, StoreError> {
+    let found = row(connection, "SELECT generation FROM snapshot WHERE snapshot = ?1", [signed(number)], |row| {
+        unsigned(row, 0)
+    })?;
+    found.ok_or(StoreError::NotFound { what: "snapshot" })
+}
+
 /// The snapshot a new one of this chain is best compared with: the one hinted at if it is the device's and can be
 /// restored, else the chain's newest.
 pub(crate) fn parent(

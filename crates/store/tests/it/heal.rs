@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use object::ObjectId;
 use store::disk::Disk;
-use store::{Due, PackChoice, PackId, PackReport, Store, UnixMs};
+use store::{Due, PackChoice, PackId, PackReport, SnapshotQuery, Store, UnixMs, Verification};
 use testkit::disk::{Fault, until_death};
 
 use crate::props::*;
@@ -184,6 +184,38 @@ fn packs_are_due_a_day_after_they_were_written_and_a_month_after_they_were_read(
     assert_eq!(due(-1).len(), all.len());
 }
 
+/// How far each snapshot was verified, the first one first.
+fn verifications(store: &Store) -> Vec<Verification> {
+    let query = SnapshotQuery { vault: VAULT, device: None, chain: None, before: None, limit: 10, in_trash: false };
+    let mut snapshots = store.snapshots(&query).unwrap();
+    snapshots.reverse();
+    store.verifications(VAULT, &snapshots).unwrap()
+}
+
+/// A snapshot is as well verified as the pack that was read longest ago, of those that stood when it was committed.
+#[test]
+fn a_snapshot_was_verified_when_all_it_can_stand_on_was_read() {
+    use Verification::{Done, Pending};
+    let world = world();
+    let store = world.open();
+    let packs: Vec<PackId> =
+        store.packs_to_verify(PackChoice::All, 1000).unwrap().into_iter().map(|(pack, _)| pack).collect();
+    let at = |hours: i64| UnixMs(NOW.0 + hours * 3_600_000);
+    let steps = [
+        (0, 1, [Pending, Pending]),
+        (1, 5, [Done(at(1)), Pending]),
+        (2, 3, [Done(at(1)), Pending]),
+        (3, 4, [Done(at(1)), Done(at(1))]),
+        (0, 9, [Done(at(5)), Done(at(3))]),
+        (2, 10, [Done(at(5)), Done(at(4))]),
+    ];
+    assert_eq!(verifications(&store), [Pending, Pending]);
+    for (pack, hours, expected) in steps {
+        assert!(store.verify_pack(packs[pack], None, at(hours), &mut |_| {}).unwrap().is_some());
+        assert_eq!(verifications(&store), expected, "pack {pack} was read after {hours} hours");
+    }
+}
+
 /// Stands for a block of the disk: packs of these tests are as much shorter than real ones.
 const BLOCK_LEN: usize = 64;
 
@@ -250,11 +282,15 @@ fn the_next_backup_brings_back_what_was_lost() {
                 world.disk.damage(&path, |bytes| damage.apply(bytes));
                 let store = world.open();
                 let damaged = damaged_names(&verify_all(&store));
+                let broken = broken_by(&damaged);
+                let verified =
+                    |name| if broken.contains(name) { Verification::Damaged } else { Verification::Done(NOW) };
+                assert_eq!(verifications(&store), ["snap1", "snap2"].map(verified), "{damage:?}");
                 if is_repaired {
                     repair_all(&store);
                 }
                 let (mut session, parent) = world.begin_chain(&store, "home");
-                let is_broken = broken_by(&damaged).contains("snap2");
+                let is_broken = broken.contains("snap2");
                 assert_eq!(parent.is_none(), is_broken, "{damaged:?}: a broken snapshot is no parent");
                 for name in NAMES {
                     let is_held = session.held(&[id(name)]).unwrap()[0];
@@ -272,6 +308,15 @@ fn the_next_backup_brings_back_what_was_lost() {
                 }
                 assert!(store.incomplete_snapshots(VAULT).unwrap().is_empty());
                 assert!(world.begin_chain(&store, "home").1.is_some());
+                if !damaged.is_empty() {
+                    assert_eq!(
+                        verifications(&store),
+                        [Verification::Pending; 3],
+                        "what was sent anew was not read yet"
+                    );
+                }
+                verify_all(&store);
+                assert_eq!(verifications(&store), [Verification::Done(NOW); 3], "{damage:?}");
             }
         }
     }

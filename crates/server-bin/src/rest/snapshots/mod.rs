@@ -16,7 +16,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use object::ObjectId;
 use serde::{Deserialize, Serialize};
-use store::{ChainId, Snapshot, SnapshotQuery};
+use store::{ChainId, Snapshot, SnapshotQuery, StoreError, Verification};
 use utoipa::{IntoParams, ToSchema};
 use vault::ReadError;
 
@@ -48,8 +48,12 @@ pub(super) struct SnapshotItem {
     bytes_stored: u64,
     /// Whether only its clients can read it.
     is_sealed: bool,
-    /// When a device last restored a sample of it, and found it sound.
+    /// Since when, at least, everything it needs is known to be as it was written; none while some of it was never read.
     verified_ms: Option<u64>,
+    /// When a device last restored a sample of it, and found it sound.
+    drilled_ms: Option<u64>,
+    /// Whether some of what it needs cannot be read.
+    is_damaged: bool,
     /// Since when nothing takes it away.
     held_ms: Option<u64>,
     /// Since when it is in the trash.
@@ -106,7 +110,13 @@ impl From<vault::Snapshot> for Made {
 }
 
 impl SnapshotItem {
-    fn new(snapshot: Snapshot, is_sealed: bool, made: Option<Made>, trash_delay_ms: u64) -> Self {
+    fn new(
+        snapshot: Snapshot,
+        verified: Verification,
+        is_sealed: bool,
+        made: Option<Made>,
+        trash_delay_ms: u64,
+    ) -> Self {
         let trashed_ms = snapshot.trashed.map(clock::wire_ms);
         Self {
             id: snapshot.id.to_string(),
@@ -117,7 +127,9 @@ impl SnapshotItem {
             received_ms: clock::wire_ms(snapshot.received),
             bytes_stored: snapshot.stored.bytes,
             is_sealed,
-            verified_ms: snapshot.drilled.map(clock::wire_ms),
+            verified_ms: verified.since().map(clock::wire_ms),
+            drilled_ms: snapshot.drilled.map(clock::wire_ms),
+            is_damaged: verified == Verification::Damaged,
             held_ms: snapshot.held.map(clock::wire_ms),
             trashed_ms,
             purge_ms: trashed_ms.filter(|_| snapshot.held.is_none()).map(|ms| ms.saturating_add(trash_delay_ms)),
@@ -127,7 +139,15 @@ impl SnapshotItem {
 }
 
 /// Snapshots of one vault, with what their makers wrote.
-pub(super) fn items(service: &Service, vault: &OpenVault, snapshots: Vec<Snapshot>) -> Vec<SnapshotItem> {
+///
+/// # Errors
+/// When the catalog fails.
+pub(super) fn items(
+    service: &Service,
+    vault: &OpenVault,
+    snapshots: Vec<Snapshot>,
+) -> Result<Vec<SnapshotItem>, StoreError> {
+    let verified = service.home.store.verifications(vault.id, &snapshots)?;
     let ids: Vec<ObjectId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
     let made: Vec<Option<Made>> = match Browser::new(&service.home.store, vault) {
         Ok(mut browser) => browser.details(&ids).into_iter().map(|made| Some(made.ok()?.into())).collect(),
@@ -135,8 +155,10 @@ pub(super) fn items(service: &Service, vault: &OpenVault, snapshots: Vec<Snapsho
     };
     let is_sealed = vault.managed().is_none();
     let delay_ms = service.home.settings.trash_delay_ms();
-    let items = snapshots.into_iter().zip(made);
-    items.map(|(snapshot, made)| SnapshotItem::new(snapshot, is_sealed, made, delay_ms)).collect()
+    let items = snapshots.into_iter().zip(verified).zip(made);
+    Ok(items
+        .map(|((snapshot, verified), made)| SnapshotItem::new(snapshot, verified, is_sealed, made, delay_ms))
+        .collect())
 }
 
 /// One of the account's own snapshots.
@@ -170,7 +192,8 @@ impl Own {
     }
 
     fn item(self, service: &Service) -> Result<SnapshotItem, Problem> {
-        let item = items(service, &self.vault, vec![self.snapshot]).pop();
+        let items = items(service, &self.vault, vec![self.snapshot]);
+        let item = items.map_err(|error| problem::of_store("looking for a snapshot", &error))?.pop();
         item.ok_or_else(|| problem::new(StatusCode::NOT_FOUND, "there is no such snapshot"))
     }
 }
@@ -257,7 +280,8 @@ pub(crate) async fn list(
         let mut page = Page { items: Vec::with_capacity(found.len()), next };
         for of_vault in found.chunk_by(|(one, _), (other, _)| one.id == other.id) {
             let snapshots = of_vault.iter().map(|(_, snapshot)| snapshot.clone()).collect();
-            page.items.extend(items(service, &of_vault[0].0, snapshots));
+            let items = items(service, &of_vault[0].0, snapshots);
+            page.items.extend(items.map_err(|error| problem::of_store("listing snapshots", &error))?);
         }
         Ok(page)
     });

@@ -190,6 +190,8 @@ export const words = {
     sealed: 'sealed',
     verified: (when: string) => `verified ${when}`,
     unverified: 'not verified yet',
+    damaged: 'damaged: some of it cannot be restored',
+    drilled: (when: string) => `drilled ${when}`,
     problems: (files: string) => `${files} with problems`,
     goes: (when: string) => `goes for good on ${when}`,
     alarm: 'An unusual change',
