@@ -22,7 +22,7 @@ use crate::admin::affected::StoreSource;
 use crate::audit::{self, Actor};
 use crate::clock;
 use crate::drive::{DriveEditor, DriveError, Metadata, NewVersion};
-use crate::ingest::{Ingest, IngestError, Verdict};
+use crate::ingest::{Brought, Ingest, IngestError, Verdict};
 use crate::live::{About, Activity, ActivityKind, Moving, Outlook, TransferKind, name_of};
 use crate::reseal::Stored;
 use crate::service::Service;
@@ -92,6 +92,7 @@ impl Writer {
             ingest: new.ingest,
             actor: new.actor,
             moving: new.moving,
+            counted: Traffic::default(),
             is_committed: false,
             wire_session: session,
             events,
@@ -164,6 +165,8 @@ pub(super) struct Worker {
     ingest: Ingest,
     actor: Actor,
     moving: Moving,
+    /// What of a backup that is not committed yet is in the figures: they move while it lasts.
+    counted: Traffic,
     /// Whether a snapshot came of it.
     is_committed: bool,
     pub(super) wire_session: proto::SessionId,
@@ -236,6 +239,10 @@ impl Worker {
             }
         }
         self.moving.add(taken_len as u64);
+        // A file of the drive is counted when it is whole.
+        if self.moving.about().kind == TransferKind::Backup {
+            self.count(self.brought_so_far());
+        }
         self.tell(Event::Taken(taken_len));
         if !refused.is_empty() {
             self.tell(Event::Refused(self.wire_session, refused.iter().collect()));
@@ -358,6 +365,7 @@ impl Worker {
     fn tell_of_backup(&mut self, extent: Option<Extent>, committed: &store::Committed, alarm: Option<&str>) {
         let brought = std::mem::take(&mut self.ingest.brought);
         if committed.repeated {
+            self.counted = Traffic::default();
             return;
         }
         let source_bytes = extent.map_or(brought.new_bytes, |extent| extent.bytes);
@@ -387,8 +395,8 @@ impl Worker {
         if self.is_committed || self.received_count == 0 {
             return;
         }
-        let brought = std::mem::take(&mut self.ingest.brought);
-        let traffic = brought.traffic(brought.new_bytes, self.session.stored().bytes);
+        let traffic = self.brought_so_far();
+        self.ingest.brought = Brought::default();
         match self.moving.about().kind {
             TransferKind::Backup => {
                 let detail = "the connection ended first; what came is kept for the next try";
@@ -398,8 +406,22 @@ impl Worker {
         }
     }
 
-    fn note(&self, kind: ActivityKind, traffic: Traffic, files: Option<u64>, detail: &str) {
-        self.service.tally.add(self.moving.about().account, traffic);
+    /// What a backup came to until now; what of its files was here already is known when it is committed.
+    fn brought_so_far(&self) -> Traffic {
+        let brought = self.ingest.brought;
+        brought.traffic(brought.new_bytes, self.session.stored().bytes)
+    }
+
+    /// Adds what a backup came to, as far as that is not in the figures yet.
+    fn count(&mut self, traffic: Traffic) {
+        self.service.tally.add(self.moving.about().account, traffic.beyond(self.counted));
+        self.counted = traffic;
+    }
+
+    /// Tells what a backup came to.
+    fn note(&mut self, kind: ActivityKind, traffic: Traffic, files: Option<u64>, detail: &str) {
+        self.count(traffic);
+        self.counted = Traffic::default();
         let duration_ms = u64::try_from(self.moving.elapsed().as_millis()).ok();
         let (detail, traffic) = (detail.to_owned(), Some(traffic));
         self.service.feed.push(Activity { traffic, files, detail, duration_ms, ..self.activity(kind) });

@@ -195,22 +195,26 @@ async fn what_a_backup_came_to_is_what_its_commit_says() {
     device.client.begin("home").await;
     assert!(device.client.commit(2, second.snapshot).await.unwrap().repeated);
 
+    let look = async |server: &TestServer| {
+        let script = Script { address: server.server.address(), ..script.clone() };
+        script.get("/api/v1/statistics?span=day").await.expect(200).json()
+    };
+
     // A session that is cut off tells what came.
     let third = Backup::new(&device.keys, &[("other", &noise(3, 2000))]);
     let records = third.records(&mut sealer);
     device.client.begin("home").await;
     device.client.put(&records).await;
     device.client.flush().await.unwrap();
+    let totals = look(&server).await["totals"].clone();
+    assert!(totals["sent_bytes"].as_u64().unwrap() > (sent + sent_again) as u64, "figures move while a backup lasts");
+    assert_eq!(totals["source_bytes"], 2 * (3 << 20) + 1000 + 2000);
     drop(device);
     let told = listener.activity().await.data;
     assert_eq!((&told["kind"], &told["figures"]["source_bytes"]), (&json!("backup-cut-off"), &json!(2000)));
     let cut_off = told["figures"].clone();
 
     let sum = |name: &str, of: [u64; 2]| of[0] + of[1] + cut_off[name].as_u64().unwrap();
-    let look = async |server: &TestServer| {
-        let script = Script { address: server.server.address(), ..script.clone() };
-        script.get("/api/v1/statistics?span=day").await.expect(200).json()
-    };
     let statistics = look(&server).await;
     let totals = &statistics["totals"];
     assert_eq!(totals["sent_bytes"], sum("sent_bytes", [sent as u64, sent_again as u64]));

@@ -38,6 +38,19 @@ impl Traffic {
             restored_bytes: self.restored_bytes.saturating_add(other.restored_bytes),
         }
     }
+
+    /// What there is beyond the other; nothing where there is less.
+    #[must_use]
+    pub fn beyond(self, other: Self) -> Self {
+        Self {
+            source_bytes: self.source_bytes.saturating_sub(other.source_bytes),
+            deduplicated_bytes: self.deduplicated_bytes.saturating_sub(other.deduplicated_bytes),
+            delta_bytes: self.delta_bytes.saturating_sub(other.delta_bytes),
+            sent_bytes: self.sent_bytes.saturating_sub(other.sent_bytes),
+            stored_bytes: self.stored_bytes.saturating_sub(other.stored_bytes),
+            restored_bytes: self.restored_bytes.saturating_sub(other.restored_bytes),
+        }
+    }
 }
 
 /// What a row of traffic is about.

@@ -33,7 +33,7 @@ const tile = (name, figure) => page.locator('dl > div').filter({ hasText: name }
 test('the dashboard moves during a backup, and tells what it came to', async () => {
   await page.getByRole('heading', { name: 'Back up a computer' }).waitFor();
   const laptop = server.device('laptop');
-  const way = await startSlowWay(server, 4 * MIB);
+  const way = await startSlowWay(server, MIB);
   await laptop.connect(way.address);
   await page.getByRole('heading', { name: 'Dashboard', level: 1 }).waitFor();
   await region('Devices').getByText('Has not backed up yet').waitFor();
@@ -46,6 +46,8 @@ test('the dashboard moves during a backup, and tells what it came to', async () 
   await region('Devices').getByText('connected').waitFor();
   await line.getByText(/of 96\.0 MiB/).waitFor();
   await line.getByText(/^\d+ (s|min) left$/).waitFor();
+  await tile('Came over the network', /^[1-9][\d.]* MiB/).waitFor();
+  assert.ok(await line.isVisible(), 'figures move while it is on its way');
   await picture(page, 'dashboard-moving');
   way.hurry();
   await isDone;

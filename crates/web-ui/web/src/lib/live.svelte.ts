@@ -5,6 +5,8 @@ import { addressOf } from './ask';
 
 const NEWS_MAX = 200;
 const AGAIN_MS = 1000;
+/** Figures move with what is on its way. */
+const MOVING_MS = 5000;
 const HEALTH_MS = 60_000;
 const REOPEN_MS = 2000;
 const REOPEN_MAX_MS = 30_000;
@@ -27,7 +29,8 @@ export class Live {
   #lastId = '';
   #reopenMs = REOPEN_MS;
   #timers = new Set<number>();
-  #isAsking = false;
+  /** When figures are asked for next. */
+  #askAt = Infinity;
   #isStopped = false;
 
   /** Listens until the result is called. */
@@ -64,7 +67,10 @@ export class Live {
       this.#lastId = `${hello.epoch}-${hello.number}`;
       void this.#askAll();
     });
-    on<Now>('now', (now) => (this.now = now));
+    on<Now>('now', (now) => {
+      this.now = now;
+      if (now.transfers.length > 0) this.#askSoon(MOVING_MS);
+    });
     on<News>('activity', (news, id) => {
       this.#lastId = id;
       this.clock = Date.now();
@@ -108,14 +114,16 @@ export class Live {
     }
   }
 
-  /** Asks for figures, once for many events. */
-  #askSoon(): void {
-    if (this.#isAsking) return;
-    this.#isAsking = true;
+  /** Asks for figures, once for many events, and `ms` after the first of them. */
+  #askSoon(ms = AGAIN_MS): void {
+    const at = Date.now() + ms;
+    if (at >= this.#askAt) return;
+    this.#askAt = at;
     this.#later(async () => {
-      this.#isAsking = false;
+      if (this.#askAt !== at) return;
+      this.#askAt = Infinity;
       await this.#ask();
-    }, AGAIN_MS);
+    }, ms);
   }
 
   #later(act: () => void, ms: number): void {
