@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
@@ -58,8 +58,8 @@ pub(crate) struct Peer {
     pub(crate) accepted_ms: u64,
     /// Their right to be connected.
     pub(crate) pass: Pass,
-    /// The first account that logged in here, and its right to one more connection.
-    slot: OnceLock<AccountSlot>,
+    /// The right to one more connection of the first account that logged in here.
+    slot: Mutex<Option<AccountSlot>>,
     _socket: Counted,
 }
 
@@ -72,7 +72,7 @@ impl Peer {
             accepted: clock::instant(),
             accepted_ms: clock::now_ms(),
             pass,
-            slot: OnceLock::new(),
+            slot: Mutex::default(),
             _socket: metrics.sockets.enter(),
         }
     }
@@ -90,20 +90,21 @@ impl Peer {
     /// Notes that the other end has logged in: the connection is not closed for being a stranger's any more. False when
     /// its account has too many connections, or this one had to make room already.
     pub(crate) fn log_in(&self, account: AccountId, service: &Service) -> bool {
-        if self.slot.get().is_some() {
-            return true;
+        // Held throughout: the requests of one HTTP/2 connection come here side by side.
+        let mut kept = self.slot();
+        if kept.is_none() {
+            let slot = service.connections.take(account, &service.metrics.clients);
+            *kept = slot.filter(|_| self.pass.authenticated());
         }
-        let Some(slot) = service.connections.take(account, &service.metrics.clients) else { return false };
-        if !self.pass.authenticated() {
-            // Another request of this connection may have been first.
-            return self.slot.get().is_some();
-        }
-        let _ = self.slot.set(slot);
-        true
+        kept.is_some()
     }
 
     fn is_known(&self) -> bool {
-        self.slot.get().is_some()
+        self.slot().is_some()
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<AccountSlot>> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -300,7 +301,37 @@ async fn refuse_plain(mut stream: Metered) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
     use super::*;
+    use crate::proxies::Proxies;
+
+    /// A browser's first requests come at once on one connection: none is taken for one connection too many.
+    #[test]
+    fn requests_of_one_connection_log_in_side_by_side() {
+        const REQUEST_COUNT: usize = 4;
+        let dir = tempfile::tempdir().unwrap();
+        let service = Service::of_test(dir.path());
+        let account = service.home.store.accounts().unwrap().remove(0).id;
+        let limits = GateLimits { sockets: 1, strangers_per_address: 1, proxies: Proxies::default() };
+        let gate = Gate::new(limits);
+        for _ in 0..2000 {
+            let address = SocketAddr::from(([127, 0, 0, 1], 1));
+            let peer = Peer::new(address, gate.admit(address.ip()).unwrap().pass, &service.metrics);
+            let start = Barrier::new(REQUEST_COUNT);
+            let welcomed = thread::scope(|scope| {
+                let ask = || {
+                    start.wait();
+                    peer.log_in(account, &service)
+                };
+                let requests: Vec<_> = (0..REQUEST_COUNT).map(|_| scope.spawn(ask)).collect();
+                requests.into_iter().map(|request| request.join().unwrap()).collect::<Vec<_>>()
+            });
+            assert_eq!(welcomed, [true; REQUEST_COUNT]);
+        }
+        assert_eq!(service.metrics.clients.get(), 0);
+    }
 
     #[test]
     fn the_hint_is_as_long_as_it_says() {

@@ -1,6 +1,8 @@
 //! [`Service`]: what all connections of a running server share.
 
 use std::collections::{HashMap, HashSet};
+#[cfg(test)]
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -12,6 +14,8 @@ use tokio_util::task::TaskTracker;
 use crate::audit::RefusalBrake;
 use crate::basis::BasisCache;
 use crate::clock;
+#[cfg(test)]
+use crate::config::Settings;
 use crate::dav::Locks;
 use crate::digests::Digests;
 use crate::drive::{Folders, Searches};
@@ -25,6 +29,8 @@ use crate::login::back_off::BackOff;
 use crate::login::passwords::Passwords;
 use crate::login::verified::Verified;
 use crate::metrics::Metrics;
+#[cfg(test)]
+use crate::options::Options;
 use crate::pool::Pool;
 use crate::proxies::Proxies;
 use crate::rest::links::Downloads;
@@ -33,6 +39,8 @@ use crate::rest::tus::Turns;
 use crate::slots::AccountSlots;
 use crate::throttle::Throttle;
 use crate::thumbnail::Thumbnails;
+#[cfg(test)]
+use crate::units::ByteCount;
 use crate::vaults::Vaults;
 
 /// Most that are told at a time what goes on, and most of one account.
@@ -175,6 +183,21 @@ impl Service {
     /// Why the server has to end, if it has to.
     pub(crate) fn fatal(&self) -> Option<&Failure> {
         self.fatal.get()
+    }
+}
+
+#[cfg(test)]
+impl Service {
+    /// The service of an empty store in `dir`, for whoever tests a part of it.
+    pub(crate) fn of_test(dir: &std::path::Path) -> Arc<Self> {
+        let options = Options {
+            data_dir: Some(dir.to_owned()),
+            min_free: Some(ByteCount(0)),
+            reserve: Some(ByteCount(0)),
+            ..Options::default()
+        };
+        let home = Home::open(Settings::resolve(options, None).unwrap(), true).unwrap();
+        Self::new(home, SocketAddr::from(([127, 0, 0, 1], 1)).into()).unwrap()
     }
 }
 

@@ -236,15 +236,9 @@ fn event(name: &str, id: Option<&str>, data: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
-    use crate::config::Settings;
-    use crate::home::Home;
     use crate::live::{Activity, ActivityKind};
     use crate::login::Means;
-    use crate::options::Options;
-    use crate::units::ByteCount;
 
     fn listener(service: &Arc<Service>, after: Option<&str>) -> Listener {
         let account = service.home.store.accounts().unwrap().remove(0);
@@ -263,14 +257,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_is_told_that_it_missed_something() {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            data_dir: Some(dir.path().to_owned()),
-            min_free: Some(ByteCount(0)),
-            reserve: Some(ByteCount(0)),
-            ..Options::default()
-        };
-        let home = Home::open(Settings::resolve(options, None).unwrap(), true).unwrap();
-        let service = Service::new(home, SocketAddr::from(([127, 0, 0, 1], 1)).into()).unwrap();
+        let service = Service::of_test(dir.path());
         let mut slow = listener(&service, None);
         assert!(slow.next().await.unwrap().contains("event: hello"));
         let push = |number: usize| {
