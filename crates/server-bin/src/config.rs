@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::base_path::BasePath;
 use crate::failure::{Failure, FailureKind};
 use crate::host_port::HostPort;
 use crate::mirror::MirrorSetting;
@@ -26,6 +27,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub address: Option<HostPort>,
     pub hosts: Vec<String>,
+    pub base_path: BasePath,
     pub trusted_proxies: Vec<IpAddr>,
     pub port_file: Option<PathBuf>,
     pub plain_http: bool,
@@ -89,6 +91,7 @@ impl Settings {
             listen: options.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
             address: options.address,
             hosts: options.hosts.unwrap_or_default(),
+            base_path: options.base_path.unwrap_or_default(),
             trusted_proxies: options.trusted_proxies.unwrap_or_default(),
             port_file: options.port_file,
             plain_http: options.plain_http.unwrap_or(false),
@@ -134,6 +137,7 @@ impl Settings {
             listen: Some(self.listen),
             address: self.address.clone(),
             hosts: Some(self.hosts.clone()),
+            base_path: Some(self.base_path.clone()),
             trusted_proxies: Some(self.trusted_proxies.clone()),
             port_file: self.port_file.clone(),
             plain_http: Some(self.plain_http),
@@ -285,6 +289,7 @@ mod tests {
             "login-timeout = \"0s\"",
             "max-sessions = 0",
             "hosts = [\"backup.example:8080\"]",
+            "base-path = \"/api/backup\"",
             "login-idle = \"0s\"",
         ] {
             let (dir, _) = file(wrong);

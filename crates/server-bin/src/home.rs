@@ -137,7 +137,7 @@ impl Home {
         let is_unspecified = place.host.parse().is_ok_and(|host: std::net::IpAddr| host.is_unspecified());
         let place =
             if is_unspecified { HostPort { host: "localhost".to_owned(), port: place.port } } else { place.clone() };
-        format!("{scheme}://{place}/")
+        format!("{scheme}://{place}{}/", self.settings.base_path)
     }
 
     /// Invites a device; the secret it has to show.

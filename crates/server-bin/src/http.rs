@@ -719,10 +719,11 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
 }
 
 /// What the browser application has at this address.
-async fn page(uri: Uri, asked: HeaderMap) -> Response {
+async fn page(State(service): State<Arc<Service>>, uri: Uri, asked: HeaderMap) -> Response {
     let asked = |name| asked.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
     let answer = web_ui::answer(web_ui::Request {
         path: uri.path(),
+        base: service.home.settings.base_path.as_str(),
         accept: asked(header::ACCEPT),
         accept_encoding: asked(header::ACCEPT_ENCODING),
         if_none_match: asked(header::IF_NONE_MATCH),

@@ -22,6 +22,7 @@ mod admin;
 mod arenas;
 pub mod args;
 mod audit;
+mod base_path;
 mod basis;
 mod browse;
 mod catalog_backup;

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::base_path::BasePath;
 use crate::clock;
 use crate::gate::{Gate, GateLimits, Pass};
 use crate::http::Transport;
@@ -121,6 +122,8 @@ pub(crate) struct Front {
     pub(crate) tls: Arc<ServerConfig>,
     /// Whether the certificate is one that browsers believe by themselves.
     pub(crate) is_issued: bool,
+    /// What addresses of the server begin with, behind a proxy.
+    pub(crate) base_path: BasePath,
     /// What is served.
     pub(crate) router: axum::Router,
     /// What is counted.
@@ -259,7 +262,9 @@ async fn serve_http(
         .keep_alive_interval(HTTP2_PING_INTERVAL)
         .keep_alive_timeout(HTTP2_PING_INTERVAL);
     let router = TowerToHyperService::new(front.router.clone());
+    let base_path = front.base_path.clone();
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        base_path.strip_from(request.uri_mut());
         request.extensions_mut().insert(Arc::clone(&peer));
         request.extensions_mut().insert(transport);
         hyper::service::Service::call(&router, request)

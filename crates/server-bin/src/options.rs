@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::base_path::BasePath;
 use crate::host_port::HostPort;
 use crate::mirror::MirrorSetting;
 use crate::units::{ByteCount, Span};
@@ -30,6 +31,9 @@ pub struct Options {
     /// and localhost are always known
     #[arg(long, env = "BACKUP_SERVER_HOSTS", value_name = "NAMES", help_heading = "Network", value_delimiter = ',')]
     pub hosts: Option<Vec<String>>,
+    /// Path below which a proxy shows the server to browsers, such as /backup [default: /]
+    #[arg(long, env = "BACKUP_SERVER_BASE_PATH", value_name = "PATH", help_heading = "Network")]
+    pub base_path: Option<BasePath>,
     /// Proxies that are believed when they say for whom they ask (X-Forwarded-For); several with commas between them
     #[arg(
         long,
@@ -215,6 +219,7 @@ impl Options {
             listen: self.listen.or(others.listen),
             address: self.address.or(others.address),
             hosts: self.hosts.or(others.hosts),
+            base_path: self.base_path.or(others.base_path),
             trusted_proxies: self.trusted_proxies.or(others.trusted_proxies),
             port_file: self.port_file.or(others.port_file),
             plain_http: self.plain_http.or(others.plain_http),

@@ -95,6 +95,7 @@ impl Server {
             plain_http: settings.plain_http,
             tls: identity.tls(),
             is_issued: identity.is_issued(),
+            base_path: settings.base_path.clone(),
             router: http::router(Arc::clone(&service)),
             metrics: Arc::clone(&service.metrics),
             stop: service.stop.clone(),
@@ -143,8 +144,9 @@ impl Server {
     /// Where a browser finds it.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.service.home.settings.plain_http { "http" } else { "https" };
-        format!("{scheme}://{}/", self.address)
+        let settings = &self.service.home.settings;
+        let scheme = if settings.plain_http { "http" } else { "https" };
+        format!("{scheme}://{}{}/", self.address, settings.base_path)
     }
 
     /// Comes to an end when the server cannot go on.

@@ -1,7 +1,11 @@
 //! The browser application, built by `build.rs` and embedded, and [`answer`], which finds what a request asks for.
 //!
 //! Nothing here knows sockets or HTTP types: a [`Request`] is what matters of one, an [`Answer`] what the server must send.
+//! Behind a proxy that shows the server below a path, pages are told by [`Request::base`] where their files are; these find
+//! each other by themselves.
 //! Without the feature `build-ui` one page is embedded that says how to get the application; the paths stay the same.
+
+use std::borrow::Cow;
 
 /// Folder of files whose names carry a hash of what they hold.
 const HASHED: &str = "assets/";
@@ -9,6 +13,7 @@ const INDEX: &str = "index.html";
 /// The page in which a PDF is drawn, and its script.
 const FRAME: &str = "pdf/page.html";
 const FRAME_SCRIPT: &str = "pdf/draw.js";
+const PAGES: [&str; 2] = [INDEX, FRAME];
 /// Below these there are no screens: an address that is wrong there is answered as wrong, to browsers too.
 const NOT_SCREENS: [&str; 3] = ["api/", "content/", "dav/"];
 
@@ -27,8 +32,11 @@ const BUILD: &[File] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
 /// What of a GET request decides its answer. Absent headers are empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'r> {
-    /// The path, with its leading slash.
+    /// The path, with its leading slash, below the base.
     pub path: &'r str,
+    /// The path below which browsers find the application: empty, or a slash and what follows, of letters, digits and
+    /// `-._~/`.
+    pub base: &'r str,
     /// Header `Accept`.
     pub accept: &'r str,
     /// Header `Accept-Encoding`.
@@ -81,7 +89,7 @@ pub enum Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The bytes; `None` when the browser has them already (status 304).
-    pub body: Option<&'static [u8]>,
+    pub body: Option<Cow<'static, [u8]>>,
     /// What the file is.
     pub part: Part,
     /// Header `Content-Type`.
@@ -110,11 +118,13 @@ fn answer_from(files: &[File], request: Request<'_>) -> Option<Answer> {
         _ if wants_page(request.accept) => INDEX,
         _ => return None,
     };
-    let (file, encoding) = best(files, name, request.accept_encoding)?;
-    let etag = format!("\"{}\"", file.hash);
+    // Pages say where the rest is from the root on, as they are shown at any path.
+    let is_moved = !request.base.is_empty() && PAGES.contains(&name);
+    let (file, encoding) = best(files, name, if is_moved { "" } else { request.accept_encoding })?;
+    let etag = format!("\"{}{}\"", file.hash, if is_moved { request.base } else { "" });
     let is_known = request.if_none_match.split(',').any(|known| known.trim().trim_start_matches("W/") == etag);
     Some(Answer {
-        body: (!is_known).then_some(file.bytes),
+        body: (!is_known).then(|| if is_moved { moved(file, request.base) } else { Cow::Borrowed(file.bytes) }),
         part: match name {
             FRAME => Part::Frame,
             FRAME_SCRIPT => Part::FrameScript,
@@ -143,6 +153,14 @@ fn content_type(name: &str) -> Option<&'static str> {
         "webmanifest" => "application/manifest+json",
         _ => return None,
     })
+}
+
+/// A page below a base.
+fn moved(page: &File, base: &str) -> Cow<'static, [u8]> {
+    let text = String::from_utf8_lossy(page.bytes);
+    Cow::Owned(
+        text.replace("src=\"/", &format!("src=\"{base}/")).replace("href=\"/", &format!("href=\"{base}/")).into_bytes(),
+    )
 }
 
 fn wants_page(accept: &str) -> bool {
@@ -206,7 +224,7 @@ mod tests {
         ] {
             let answer = get(path).unwrap();
             assert_eq!(answer.content_type, content_type, "{path}");
-            assert_eq!(answer.body, Some(bytes), "{path}");
+            assert_eq!(answer.body.as_deref(), Some(bytes), "{path}");
             assert_eq!(answer.encoding, None);
         }
     }
@@ -246,7 +264,7 @@ mod tests {
     fn pages_fall_back_to_the_application_and_nothing_else_does() {
         let asked = |path, accept| answer_from(KNOWN, Request { path, accept, ..Request::default() });
         let page = asked("/files/a/b.txt", BROWSER).unwrap();
-        assert_eq!(page.body, Some(&b"<!doctype html>"[..]));
+        assert_eq!(page.body.as_deref(), Some(&b"<!doctype html>"[..]));
         assert_eq!(page.cache_control, "no-cache");
         for accept in ["", "*/*", "application/json", "text/*", "text/html;q=0", "text/htmlx"] {
             assert_eq!(asked("/files/a/b.txt", accept), None, "{accept}");
@@ -272,7 +290,7 @@ mod tests {
             assert_eq!(encoded(path, accepted).encoding, encoding, "{path} {accepted}");
         }
         let brotli = encoded("/assets/a-1234.js", "br");
-        assert_eq!(brotli.body, Some(&b"in brotli"[..]));
+        assert_eq!(brotli.body.as_deref(), Some(&b"in brotli"[..]));
         assert_eq!(brotli.content_type, "text/javascript; charset=utf-8");
     }
 
@@ -289,6 +307,46 @@ mod tests {
         }
         assert!(asked("\"old\"", "").body.is_some());
         assert_ne!(asked(&plain.etag, "gzip").body, None, "the compressed copy is other bytes");
+    }
+
+    #[test]
+    fn pages_below_a_base_say_so_and_are_other_bytes() {
+        const PAGE: &[u8] =
+            b"<link href=\"/icon.svg\"><script src=\"/a.js\"></script><p>see /files, href=\"https://a/\"</p>";
+        let files = &[
+            File { name: "a.js", hash: "00", bytes: b"src=\"/x\"" },
+            File { name: "index.html", hash: "01", bytes: PAGE },
+            File { name: "index.html.br", hash: "02", bytes: b"in brotli" },
+        ];
+        let asked = |path, base, if_none_match| {
+            let request = Request { path, base, accept: BROWSER, accept_encoding: "br", if_none_match };
+            answer_from(files, request).unwrap()
+        };
+        let page = asked("/files/a", "/b", "");
+        let moved =
+            "<link href=\"/b/icon.svg\"><script src=\"/b/a.js\"></script><p>see /files, href=\"https://a/\"</p>";
+        assert_eq!((page.body.as_deref(), page.encoding), (Some(moved.as_bytes()), None));
+        assert_eq!(asked("/", "/b", &page.etag).body, None);
+        assert!(asked("/", "/c", &page.etag).body.is_some() && asked("/", "", &page.etag).body.is_some());
+        assert_eq!(asked("/", "", "").body.as_deref(), Some(&b"in brotli"[..]));
+        assert_eq!(asked("/a.js", "/b", "").body.as_deref(), Some(&b"src=\"/x\""[..]), "only pages are changed");
+    }
+
+    /// Scripts and style sheets name each other relative to themselves: they are right below any base.
+    #[test]
+    #[cfg(feature = "build-ui")]
+    fn no_file_but_the_pages_names_another_from_the_root_on() {
+        let named = BUILD.iter().filter(|file| file.name.starts_with(HASHED) && file.name.rsplit_once('.').is_some());
+        let texts = named.filter(|file| file.name.ends_with(".js") || file.name.ends_with(".css"));
+        let mut count = 0;
+        for file in texts {
+            count += 1;
+            let text = std::str::from_utf8(file.bytes).unwrap();
+            for root in ["\"/assets/", "'/assets/", "`/assets/", "(/assets/", "\"assets/", "\"/icon"] {
+                assert!(!text.contains(root), "{} has {root}", file.name);
+            }
+        }
+        assert!(count >= 2);
     }
 
     #[test]

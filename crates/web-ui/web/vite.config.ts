@@ -37,6 +37,8 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },
+  // Scripts and style sheets find each other below any base; the pages are told by the server where they are shown.
+  experimental: { renderBuiltUrl: (_file, { hostType }) => (hostType === 'html' ? undefined : { relative: true }) },
   server: { proxy: Object.fromEntries(['/api', '/content', '/pdf'].map((path) => [path, SERVER])) },
   test: { include: ['src/**/*.test.ts'] },
 });

@@ -151,9 +151,7 @@ fn of_status(status: &StatusItem, settings: &Settings) -> Vec<CheckItem> {
     checks.extend(doubt.map(|doubt| bad("memory", &doubt, MEMORY_ADVICE)));
     checks.push(match status.suspended_devices {
         0 => good("devices", &format!("{} of {} accounts", status.devices, status.accounts)),
-        n => {
-            bad("devices", &format!("{n} are not let in since the catalog was put back"), "`backup-server device list`")
-        }
+        n => bad("devices", &format!("{n} kept out since the catalog was put back"), "`backup-server device list`"),
     });
     if status.suspended_tokens > 0 {
         let text = format!("{} are void since the catalog was put back", status.suspended_tokens);
@@ -178,7 +176,7 @@ fn of_status(status: &StatusItem, settings: &Settings) -> Vec<CheckItem> {
 
 /// Whether something answers where the server says that it listens.
 fn reached(url: &str) -> CheckItem {
-    let place = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
+    let place = url.split('/').nth(2).unwrap_or_default();
     let connected = place.to_socket_addrs().and_then(|mut addresses| {
         let first = addresses.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
         TcpStream::connect_timeout(&first, CONNECT_TIMEOUT)

@@ -13,6 +13,7 @@ use proto::{DriveNode, DrivePath};
 use store::{AccountId, QuotaUse};
 use xmltree::{Element, XMLNode};
 
+use crate::base_path::BasePath;
 use crate::dav::locks::DriveLocks;
 use crate::dav::{PREFIX, system_time};
 use crate::drive::{DriveError, Properties};
@@ -116,9 +117,9 @@ struct Entry {
 }
 
 impl Entry {
-    fn href(&self) -> String {
+    fn href(&self, base_path: &BasePath) -> String {
         let slash = if self.file.is_none() && !self.path.is_root() { "/" } else { "" };
-        format!("{PREFIX}/{}{slash}", encoded(self.path.as_bytes()))
+        format!("{base_path}{PREFIX}/{}{slash}", encoded(self.path.as_bytes()))
     }
 }
 
@@ -128,6 +129,7 @@ struct Listing {
     locks: DriveLocks,
     has_properties: bool,
     quota: Option<QuotaUse>,
+    base_path: BasePath,
 }
 
 /// Lists an entry, and with `is_deep` what is in it.
@@ -155,6 +157,7 @@ pub(super) async fn list(
             quota: is_quota.then(|| store.quota_use(account)).transpose().map_err(of_store)?,
             wanted,
             locks,
+            base_path: service.home.settings.base_path.clone(),
         };
         let mut all = vec![Entry {
             file: file.as_ref().map(|file| (file.version, file.size)),
@@ -236,7 +239,7 @@ impl Listing {
                 more.iter().filter(|name| !is_told(name)).for_each(|name| one(name, &mut found, &mut missing));
             }
         }
-        let _ = write!(text, "<D:response><D:href>{}</D:href>", entry.href());
+        let _ = write!(text, "<D:response><D:href>{}</D:href>", entry.href(&self.base_path));
         // An answer without any is none.
         let is_empty = found.is_empty() && missing.is_empty();
         for (properties, status) in [(found, OK), (missing, NOT_FOUND)] {
@@ -259,7 +262,10 @@ impl Listing {
             "getetag" => entry.file.map(|(version, _)| etag(version)),
             "getlastmodified" => entry.mtime.map(httpdate::fmt_http_date),
             "supportedlock" => Some(SUPPORTED_LOCKS.to_owned()),
-            "lockdiscovery" => Some(self.locks.covering(&entry.path).iter().map(active_lock).collect()),
+            "lockdiscovery" => {
+                let locks = self.locks.covering(&entry.path);
+                Some(locks.iter().map(|lock| active_lock(lock, &self.base_path)).collect())
+            }
             "quota-used-bytes" => self.quota.filter(|_| entry.path.is_root()).map(|quota| quota.used_bytes.to_string()),
             "quota-available-bytes" => self.quota.filter(|_| entry.path.is_root())?.left().map(|left| left.to_string()),
             _ => None,
@@ -267,7 +273,7 @@ impl Listing {
     }
 }
 
-fn active_lock(lock: &DavLock) -> String {
+fn active_lock(lock: &DavLock, base_path: &BasePath) -> String {
     let mut owner = Vec::new();
     if let Some(element) = &lock.owner
         && element.write(&mut owner).is_err()
@@ -277,7 +283,7 @@ fn active_lock(lock: &DavLock) -> String {
     format!(
         "<D:activelock><D:lockscope><D:{}/></D:lockscope><D:locktype><D:write/></D:locktype><D:depth>{}</D:depth>{}\
          <D:timeout>Second-{}</D:timeout><D:locktoken><D:href>{}</D:href></D:locktoken>\
-         <D:lockroot><D:href>{PREFIX}{}</D:href></D:lockroot></D:activelock>",
+         <D:lockroot><D:href>{base_path}{PREFIX}{}</D:href></D:lockroot></D:activelock>",
         if lock.shared { "shared" } else { "exclusive" },
         if lock.deep { "infinity" } else { "0" },
         undeclared(&String::from_utf8_lossy(&owner)),

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use dav_server::DavHandler;
 use proto::DrivePath;
@@ -133,28 +133,32 @@ async fn hand_over(
     service: &Arc<Service>,
     login: Arc<Login>,
     path: DrivePath,
-    (method, uri, mut headers): (Method, axum::http::Uri, HeaderMap),
+    (method, uri, mut headers): (Method, Uri, HeaderMap),
     body: Body,
 ) -> Result<Response, Problem> {
+    let base_path = &service.home.settings.base_path;
+    let unreadable = || problem::new(StatusCode::BAD_REQUEST, detail(StatusCode::BAD_REQUEST));
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let is_put = method == Method::PUT;
     if is_put && (headers.contains_key(header::CONTENT_ENCODING) || headers.contains_key(header::CONTENT_RANGE)) {
         let detail = "send the file as it is and whole: no Content-Encoding, no Content-Range";
         return Err(problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    if let Some(destination) = headers.get(DESTINATION) {
-        let destination = destination.to_str().unwrap_or_default();
-        // An address or a path; the library takes the host for ours, too.
+    if let Some(destination) = text(&DESTINATION) {
+        // An address or a path; any host is taken for ours.
         let at =
             destination.split_once("://").map_or(Some(0), |(scheme, rest)| Some(scheme.len() + 3 + rest.find('/')?));
-        let said = path_below(at.map_or("", |at| &destination[at..]))?;
-        if said.is_root() || path.is_root() {
+        let said = base_path.strip(at.map_or("", |at| &destination[at..]));
+        if path_below(said)?.is_root() || path.is_root() {
             return Err(problem::new(StatusCode::FORBIDDEN, "the root stays where it is, and as it is"));
         }
+        let destination = HeaderValue::from_str(&base_path.of(said)).map_err(|_| unreadable())?;
+        headers.insert(DESTINATION, destination);
     }
     if path.is_root() && method == Method::DELETE {
         return Err(problem::new(StatusCode::FORBIDDEN, "the root cannot be removed"));
     }
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let mtime_ms = text(&X_OC_MTIME).filter(|_| is_put).map(mtime_ms).transpose()?;
     // The library gets what it reads itself, and of a file only that there is one.
     let (file, xml) = match is_put {
@@ -186,10 +190,12 @@ async fn hand_over(
     let handler = DavHandler::builder()
         .filesystem(Box::new(tree))
         .locksystem(Box::new(DriveLocks { locks, vault, refusal: refusal.clone() }))
-        .strip_prefix(PREFIX)
+        .strip_prefix(base_path.of(PREFIX))
         .principal(principal)
         .build_handler();
     let mut request = Request::new(Body::from(xml));
+    // Addresses that clients say have the base, and so have those that the library answers with.
+    let uri = base_path.of(uri.path()).parse().map_err(|_| unreadable())?;
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
     let mut response = handler.handle(request).await.map(Body::new);
     let status = response.status();

@@ -208,7 +208,7 @@ fn look_at_server(store: &Store, found: &mut Findings) -> Result<(), StoreError>
     let lost = store.lost_objects(LOST_COUNTED_MAX)?;
     let bad: u64 = status.packs.iter().filter(|totals| totals.state == store::PackState::Bad).map(|t| t.packs).sum();
     if lost > 0 || bad > 0 {
-        let text = format!("Something that is stored cannot be read: {lost} objects are lost, {bad} packs are bad.");
+        let text = format!("Something that is stored cannot be read. Objects lost: {lost}, packs damaged: {bad}.");
         let advice = "Run `backup-server verify`: it names the files. The next backup brings back what its source still \
                       has; `backup-server repair` sets damaged packs aside.";
         add(AlertKind::Damaged, true, text, advice);
@@ -227,7 +227,7 @@ fn look_at_server(store: &Store, found: &mut Findings) -> Result<(), StoreError>
         add(AlertKind::ClockDoubtful, false, format!("The clock is not believed: {doubt}."), advice);
     }
     if status.suspended_devices > 0 {
-        let text = format!("{} devices are not let in: an older catalog knows them.", status.suspended_devices);
+        let text = format!("Devices kept out because an older catalog knows them: {}.", status.suspended_devices);
         let advice = "Look at `backup-server device list`, revoke those that should be, then say `backup-server device \
                       confirm`.";
         add(AlertKind::DevicesSuspended, true, text, advice);

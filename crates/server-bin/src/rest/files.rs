@@ -98,10 +98,10 @@ pub(super) struct PutAnswer {
 }
 
 impl PutAnswer {
-    pub(super) fn of(taken: &Taken) -> Self {
+    pub(super) fn of(service: &Service, taken: &Taken) -> Self {
         Self {
             outcome: taken.outcome,
-            href: href(&taken.path),
+            href: href(service, &taken.path),
             version: taken.version,
             size: taken.size,
             sha256: object::hex::encode(&taken.sha256),
@@ -113,8 +113,8 @@ impl PutAnswer {
 }
 
 /// A file's address.
-pub(super) fn href(path: &DrivePath) -> String {
-    format!("{PREFIX}{}", encoded(path.as_bytes()))
+pub(super) fn href(service: &Service, path: &DrivePath) -> String {
+    service.home.settings.base_path.of(&format!("{PREFIX}{}", encoded(path.as_bytes())))
 }
 
 /// Takes a file in. Only what changed against the version before is stored.
@@ -184,10 +184,10 @@ pub(crate) async fn put(
     .await?;
     let request = Request { path, on_conflict: conflict, conditions, key, may_repeat: is_said, mtime_ms };
     let taken = take(&service, &login.account, request, (body.into_data_stream(), len)).await?;
-    let mut response = json(taken.status(), &PutAnswer::of(&taken));
+    let mut response = json(taken.status(), &PutAnswer::of(&service, &taken));
     let value = |text: &str| HeaderValue::from_str(text).expect("made of visible ASCII");
     response.headers_mut().insert(header::ETAG, value(&etag(taken.version)));
-    response.headers_mut().insert(header::LOCATION, value(&href(&taken.path)));
+    response.headers_mut().insert(header::LOCATION, value(&href(&service, &taken.path)));
     Ok(response)
 }
 

@@ -111,7 +111,7 @@ pub(crate) async fn post(
         match taken {
             Ok(taken) => {
                 let status = taken.status().as_u16();
-                files.push(FileResult { name, status, stored: Some(PutAnswer::of(&taken)), detail: None });
+                files.push(FileResult { name, status, stored: Some(PutAnswer::of(&service, &taken)), detail: None });
             }
             Err(problem) => {
                 let own = problem.status();

@@ -249,7 +249,8 @@ fn origin(service: &Service, headers: &HeaderMap) -> String {
     let said = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
     // A proxy that ends TLS is in front.
     let is_plain = service.home.settings.plain_http && !said.starts_with("https://");
-    format!("{}://{address}/", if is_plain { "http" } else { "https" })
+    let scheme = if is_plain { "http" } else { "https" };
+    format!("{scheme}://{address}{}/", service.home.settings.base_path)
 }
 
 /// Voids a share for ever.

@@ -134,7 +134,7 @@ pub(crate) async fn make(
         Means::Password | Means::Token(_) => None,
     };
     let answer = TicketAnswer {
-        href: format!("/content/{}", hex::encode(&secret)),
+        href: service.home.settings.base_path.of(&format!("/content/{}", hex::encode(&secret))),
         media_type: media_type(&path).unwrap_or(content::TO_BE_SAVED),
         version: file.version,
         size: file.size,

@@ -67,6 +67,7 @@ fn help_is_complete() {
         "max-unauthenticated",
         "max-account-connections",
         "hosts",
+        "base-path",
         "trusted-proxies",
         "login-idle",
         "login-lifetime",
@@ -389,7 +390,7 @@ fn settings_are_told_with_their_origins() {
 fn the_doctor_says_what_is_wrong_and_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().join("data");
-    let program = Program::serve(&data_dir, &[]);
+    let program = Program::serve(&data_dir, &["--base-path", "/backup"]);
     let states = || {
         let output = command(&data_dir, &["doctor", "--json"]);
         let told = text(&output.stdout);

@@ -3,6 +3,7 @@
 
 mod access;
 mod backup;
+mod base_path;
 mod browsers;
 mod canary;
 mod client;

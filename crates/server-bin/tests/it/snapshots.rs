@@ -684,7 +684,7 @@ async fn jobs_run_in_the_background_and_tell_what_they_did() {
     );
     let says = |field: &str, words: &str| assert!(alert[field].as_str().unwrap().contains(words), "{alert}");
     says("text", "cannot be read");
-    says("text", "objects are lost");
+    says("text", "Objects lost: ");
     says("advice", "backup-server verify");
     server.stop().await;
 }

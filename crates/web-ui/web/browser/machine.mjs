@@ -17,14 +17,14 @@ const START_MS = 60_000;
 /** Longest wait for what a page is to show. */
 const PATIENCE_MS = 60_000;
 
-/** Starts `backup-server serve` in a new data directory. `stop` ends it and removes everything. */
-export async function startServer() {
+/** Starts `backup-server serve` in a new data directory, with more settings. `stop` ends it and removes everything. */
+export async function startServer(...settings) {
   const program = process.env.BACKUP_SERVER_PROGRAM ?? BUILT;
   if (!existsSync(program)) throw new Error(`${program} is missing: run \`cargo build -p server-bin\``);
   const folder = mkdtempSync(join(tmpdir(), 'web-ui-'));
   let child;
   const start = (listen) => {
-    child = spawn(program, ['serve', '--data-dir', join(folder, 'data'), '--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'] });
+    child = spawn(program, ['serve', '--data-dir', join(folder, 'data'), '--listen', listen, ...settings], { stdio: ['ignore', 'pipe', 'pipe'] });
     return heard(child);
   };
   const end = async () => {

@@ -224,9 +224,9 @@ async fn asked(service: &Arc<Service>, token: &str, uri: &Uri, kind: ShareKind) 
     Ok(Asked { share, below, query })
 }
 
-/// An address of a link: its page, or a part of it.
+/// An address of a link, as its page says it: the page, or a part of it. Relative, so that it is right below any path.
 fn href(token: &str, part: &str, path: &str, pass: Option<&str>) -> String {
-    let mut href = format!("/s/{token}{part}?path={}", percent_encode(path.as_bytes(), NON_ALPHANUMERIC));
+    let mut href = format!("{token}{part}?path={}", percent_encode(path.as_bytes(), NON_ALPHANUMERIC));
     if let Some(pass) = pass {
         href.push_str("&pass=");
         href.push_str(pass);
@@ -245,7 +245,7 @@ pub(crate) async fn show(
         return Err(Refusal::Gone);
     }
     if check_pass(&service, &share, query.pass.as_deref()).is_err() {
-        return Ok(password_page(StatusCode::OK, &format!("/s/{token}"), None));
+        return Ok(password_page(StatusCode::OK, &token, None));
     }
     let cursor = query.cursor.as_deref().map(Cursor::read).transpose().map_err(|_| Refusal::Gone)?;
     let (account, shown) = (share.account.id, below.clone());
@@ -406,14 +406,14 @@ pub(crate) async fn unlock(
     if is_used_up(&share) {
         return Err(Refusal::Gone);
     }
-    try_password(&service, caller, &share, &format!("/s/{token}"), body).await
+    try_password(&service, caller, &share, &token, body).await
 }
 
 async fn try_password(
     service: &Arc<Service>,
     caller: Caller,
     share: &Share,
-    address: &str,
+    token: &str,
     body: Body,
 ) -> Result<Response, Refusal> {
     let unreadable = || Refusal::Problem(problem::new(StatusCode::BAD_REQUEST, "this is not the form of the page"));
@@ -431,11 +431,11 @@ async fn try_password(
         .map_err(|error| problem::retry(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), Duration::from_secs(1)))?;
     if !is_right {
         service.back_off.failed(&counted_as, caller.address, Instant::now());
-        return Ok(password_page(StatusCode::FORBIDDEN, address, Some("This is not the password.")));
+        return Ok(password_page(StatusCode::FORBIDDEN, token, Some("This is not the password.")));
     }
     service.back_off.succeeded(&counted_as, caller.address);
     let pass = pass(service, share, clock::now_ms().saturating_add(PASS_LIFETIME_MS));
-    let location = HeaderValue::from_str(&format!("{address}?pass={pass}")).expect("made of visible ASCII");
+    let location = HeaderValue::from_str(&format!("{token}?pass={pass}")).expect("made of visible ASCII");
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
 }
 
@@ -450,7 +450,7 @@ pub(crate) async fn show_upload(
         return Err(Refusal::Gone);
     }
     if check_pass(&service, &share, query.pass.as_deref()).is_err() {
-        return Ok(password_page(StatusCode::OK, &format!("/u/{token}"), None));
+        return Ok(password_page(StatusCode::OK, &token, None));
     }
     let looked = share.clone();
     with_drive_of(&service, share.account.id, move |service, drive| {
@@ -461,7 +461,7 @@ pub(crate) async fn show_upload(
 }
 
 fn upload_page(status: StatusCode, token: &str, share: &Share, pass: Option<&str>, before: Html) -> Response {
-    let mut action = format!("/u/{token}");
+    let mut action = token.to_owned();
     if let Some(pass) = pass {
         action.push_str("?pass=");
         action.push_str(pass);
@@ -496,7 +496,7 @@ pub(crate) async fn upload(
     }
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if media_type.starts_with("application/x-www-form-urlencoded") {
-        return try_password(&service, caller, &share, &format!("/u/{token}"), body).await;
+        return try_password(&service, caller, &share, &token, body).await;
     }
     check_pass(&service, &share, query.pass.as_deref())?;
     let looked = share.clone();

@@ -125,7 +125,7 @@ pub(crate) async fn list(
                     Becomes::File { place, .. } => Some(place),
                 };
                 Some(UnfinishedUpload {
-                    href: format!("{PREFIX}{id}"),
+                    href: href_of(service, id),
                     path: place.map(|place| encoded(place.path.as_bytes())),
                     size: upload.len,
                     offset: upload.offset,
@@ -192,7 +192,7 @@ async fn create_upload(
     if let Becomes::File { parts: Some(parts), .. } = &announced.becomes {
         let parts = parts.clone();
         let (id, came) = concat::put_together(service, login, announced, parts).await?;
-        return Ok(created(id, &came));
+        return Ok(created(service, id, &came));
     }
     let len = number(headers, &UPLOAD_LENGTH)?.ok_or_else(|| bad("say Upload-Length: how many bytes the file has"))?;
     if len > LEN_MAX {
@@ -209,13 +209,13 @@ async fn create_upload(
     let id = UploadId::from_bytes(id);
     with_drive(service, login, move |service, drive| announce(service, drive, id, len, &announced)).await?;
     if brings.is_none() && len > 0 {
-        return Ok(with_expiry(service, created(id, &Came::Here(0))));
+        return Ok(with_expiry(service, created(service, id, &Came::Here(0))));
     }
     let turn = service.turns.take_over(id).await.ok_or_else(busy)?;
     match receive(service, login, turn, Part { upload: id, offset: 0, path, checksum }, (body, len)).await {
-        Ok(came) => Ok(with_expiry(service, created(id, &came))),
+        Ok(came) => Ok(with_expiry(service, created(service, id, &came))),
         // It is there, and whoever has its address can go on.
-        Err(problem) => Err(problem.with(header::LOCATION, location(id))),
+        Err(problem) => Err(problem.with(header::LOCATION, location(service, id))),
     }
 }
 
@@ -315,13 +315,13 @@ async fn bring(
     .await?;
     if upload.is_done || upload.offset == upload.len {
         return match offset == upload.len {
-            true => Ok(moved(&Came::Here(upload.len))),
+            true => Ok(moved(service, &Came::Here(upload.len))),
             false => Err(wrong_offset(upload.offset)),
         };
     }
     let turn = service.turns.take_over(id).await.ok_or_else(busy)?;
     let came = receive(service, login, turn, Part { upload: id, offset, path, checksum }, (body, upload.len)).await?;
-    Ok(with_expiry(service, moved(&came)))
+    Ok(with_expiry(service, moved(service, &came)))
 }
 
 /// Gives a file that is not complete up. One that is complete stays where it is.
@@ -501,20 +501,25 @@ fn http_date(moment: UnixMs) -> HeaderValue {
     HeaderValue::from_str(&text).expect("made of visible ASCII")
 }
 
-fn location(id: UploadId) -> HeaderValue {
-    HeaderValue::from_str(&format!("{PREFIX}{id}")).expect("made of visible ASCII")
+/// The upload's address.
+fn href_of(service: &Service, id: UploadId) -> String {
+    service.home.settings.base_path.of(&format!("{PREFIX}{id}"))
+}
+
+fn location(service: &Service, id: UploadId) -> HeaderValue {
+    HeaderValue::from_str(&href_of(service, id)).expect("made of visible ASCII")
 }
 
 /// The answer to an announcement.
-fn created(id: UploadId, came: &Came) -> Response {
-    let mut response = moved(came);
+fn created(service: &Service, id: UploadId, came: &Came) -> Response {
+    let mut response = moved(service, came);
     *response.status_mut() = StatusCode::CREATED;
-    response.headers_mut().insert(header::LOCATION, location(id));
+    response.headers_mut().insert(header::LOCATION, location(service, id));
     response
 }
 
 /// How far it is now, and what became of it.
-fn moved(came: &Came) -> Response {
+fn moved(service: &Service, came: &Came) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
     match came {
@@ -529,7 +534,7 @@ fn moved(came: &Came) -> Response {
             say(UPLOAD_OFFSET, &size.to_string());
             say(UPLOAD_OUTCOME, outcome.name());
             say(UPLOAD_STORED, &stored.bytes.to_string());
-            say(header::CONTENT_LOCATION, &href(path));
+            say(header::CONTENT_LOCATION, &href(service, path));
             say(header::ETAG, &etag(*version));
             say(REPR_DIGEST, &format!("sha-256=:{}:", Base64::encode_string(sha256)));
         }

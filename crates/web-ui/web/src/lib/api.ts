@@ -1,5 +1,6 @@
 // What is asked of the server's REST interface, `/api/v1`, and what things are called here that its document names.
 
+import { BASE } from './base';
 import { addressOf, ask, troubleIn, type Query, type Schemas } from './ask';
 
 export { Trouble } from './ask';
@@ -69,7 +70,7 @@ const PAGE_LEN = 10_000;
 const TRASH_PAGE_LEN = 1000;
 /** A little less than the server takes. */
 const ADDRESS_LEN_MAX = 8000;
-const UPLOADS = '/api/v1/uploads/';
+const UPLOADS = `${BASE}/api/v1/uploads/`;
 
 /** An entry's `path`, from names as people read them. */
 export function joined(names: readonly string[]): string {

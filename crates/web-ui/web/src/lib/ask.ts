@@ -3,6 +3,7 @@
 // Trouble, whose text comes from the server's problem+json.
 
 import type { components, paths } from '../../generated/openapi';
+import { BASE } from './base';
 import { guard } from './guard';
 
 /** Everything that has a name in the document. */
@@ -87,7 +88,7 @@ export function addressOf<A extends Address<'get'>>(address: A, places: Places<O
 }
 
 function filled(address: string, { path = {}, query = {} }: AnyPlaces): string {
-  const place = address.replace(/\{(\w+)\}/g, (_, name: string) => {
+  const place = BASE + address.replace(/\{(\w+)\}/g, (_, name: string) => {
     const value = path[name] ?? '';
     // Names with / between them, encoded already.
     return name === 'path' ? value : encodeURIComponent(value);

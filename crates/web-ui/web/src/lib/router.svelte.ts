@@ -1,16 +1,23 @@
 // Which screen is shown: the address is the only state, so links, reload, back and forward just work.
 
+import { BASE } from './base';
+
 /** A screen and what it shows: a path whose names stay percent-encoded, since not every name is text. */
 export type Place = { screen: string; path: string };
 
-export function place(pathname: string): Place {
-  const [screen = '', ...path] = pathname.split('/').filter((part) => part !== '');
+export function place(pathname: string, base = BASE): Place {
+  const below = isBelow(pathname, base) ? pathname.slice(base.length) : pathname;
+  const [screen = '', ...path] = below.split('/').filter((part) => part !== '');
   return { screen, path: path.join('/') };
 }
 
-/** The address of a screen. */
-export function address(screen: string, path = ''): string {
-  return path === '' ? `/${screen}` : `/${screen}/${path}`;
+function isBelow(pathname: string, base: string): boolean {
+  return pathname === base || pathname.startsWith(`${base}/`);
+}
+
+/** The address of a screen; without a name, of the start. */
+export function address(screen = '', path = '', base = BASE): string {
+  return path === '' ? `${base}/${screen}` : `${base}/${screen}/${path}`;
 }
 
 class Router {
@@ -23,7 +30,7 @@ class Router {
     addEventListener('click', (event) => this.#follow(event));
   }
 
-  /** Goes to an address of the application. */
+  /** Goes to an address that `address` made. */
   go(to: string, replace = false): void {
     if (replace) history.replaceState(null, '', to);
     else history.pushState(null, '', to);
@@ -40,7 +47,7 @@ class Router {
     if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey) return;
     const link = (event.target as Element | null)?.closest?.('a');
     if (!link || link.target !== '' || link.hasAttribute('download') || link.origin !== location.origin) return;
-    if (/^\/(api|content|dav|s|u)\//.test(link.pathname)) return;
+    if (!isBelow(link.pathname, BASE) || /^\/(api|content|dav|s|u)\//.test(link.pathname.slice(BASE.length))) return;
     event.preventDefault();
     this.go(link.pathname + link.search);
   }

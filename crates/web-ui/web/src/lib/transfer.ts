@@ -5,6 +5,7 @@ import { DetailedError, Upload as Tus } from 'tus-js-client';
 
 import { api, type OnConflict, type Unfinished } from './api';
 import { noteStatus, troubleIn } from './ask';
+import { BASE } from './base';
 import { guard } from './guard';
 import type { Reports, StartTransfer, Transfer, Upload } from './queue.svelte';
 
@@ -53,7 +54,7 @@ async function isKnown(file: File, path: string, signal: AbortSignal): Promise<b
 function begin(upload: Upload, conflict: OnConflict, before: Unfinished | undefined, reports: Reports): Tus {
   const { file, path } = upload;
   return new Tus(file, {
-    endpoint: '/api/v1/uploads',
+    endpoint: `${BASE}/api/v1/uploads`,
     uploadUrl: before?.href ?? null,
     metadata: { path, conflict, mtime_ms: String(file.lastModified) },
     uploadDataDuringCreation: file.size <= AT_ONCE_BYTES,

@@ -61,7 +61,7 @@ function chainBranch(chain: Chain): Branch {
     icon: 'archive',
     children: async () => {
       const { items, next } = await api.snapshots({ chain: chain.id });
-      const more: Branch = { key: `more:${chain.id}`, text: words.tree.more, icon: 'more', to: `/backups/chain/${chain.id}` };
+      const more: Branch = { key: `more:${chain.id}`, text: words.tree.more, icon: 'more', to: address('backups', `chain/${chain.id}`) };
       return [...items.map(branch), ...(next === null ? [] : [more])];
     },
   };
