@@ -24,7 +24,8 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask demo [--keep]            back up a real tree to a real server, change it, back up again, restore, compare
-cargo xtask test [STEP]...           everything CI runs: format, tidy, lints, fuzz targets, docs, dependency rules, web, tests
+cargo xtask test [STEP]...           everything CI runs: format, tidy, lints, fuzz targets, docs, dependency rules,
+                                     doctests, web, suites, tests
 cargo xtask acceptance [LINE]...      the promised bounds on large data: tree, database, image, sparse, kills,
                                      uploads (3 GB), crowd (200 at once), folder (100,000 files)
 cargo xtask bench [delta|store|all]  speed: criterion benches, beside the peers' libraries where there are any

@@ -26,6 +26,14 @@ const SUITES: [(&str, Suite); 10] = [
     ("schemathesis", schemathesis),
     ("lighthouse", lighthouse),
 ];
+/// Those that take seconds, and the programs without which they cannot run.
+const FAST: [(&str, &[&str]); 5] = [
+    ("tus-js", &[]),
+    ("litmus", &["litmus"]),
+    ("rclone", &["rclone", "python3"]),
+    ("promtool", &["promtool", "curl"]),
+    ("proxies", &["nginx", "caddy", "python3"]),
+];
 const TUSPY: &str = "tuspy==1.1.0";
 const SSLYZE: &str = "sslyze==6.3.1";
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
@@ -49,6 +57,21 @@ pub fn run(names: &[&str]) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Runs those that take seconds. One whose program is missing is left out, unless nothing may be.
+pub fn run_fast() -> Outcome {
+    let mut names = Vec::new();
+    for (name, programs) in FAST {
+        match programs.iter().try_for_each(|program| installed(program).map(|_| ())) {
+            Ok(()) => names.push(name),
+            Err(missing) if std::env::var_os("DELTA_BACKUP_TEST_ALL").is_none() => {
+                println!("suite {name} is left out: {missing}");
+            }
+            Err(missing) => return Err(format!("suite {name}: {missing}")),
+        }
+    }
+    run(&names)
 }
 
 fn run_one(suite: Suite) -> Outcome {

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use crate::run::{Outcome, cargo, path_with_tools, run as run_command, target_dir, tool, workspace};
-use crate::{tidy, web};
+use crate::{suites, tidy, web};
 
 const DENY_VERSION: &str = "0.20.2";
 const NEXTEST_VERSION: &str = "0.9.143";
 
 type Step = (&'static str, fn() -> Outcome);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("format", format),
     ("tidy", || tidy::run(&[])),
     ("lints", lints),
@@ -19,6 +19,7 @@ const STEPS: [Step; 9] = [
     ("dependencies", dependencies),
     ("doctests", doctests),
     ("web", web::check),
+    ("suites", suites::run_fast),
     ("tests", tests),
 ];
 
