@@ -20,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use dav_server::DavHandler;
 use proto::DrivePath;
 
+use crate::base_path::BasePath;
 use crate::dav::listing::Wanted;
 use crate::dav::locks::DriveLocks;
 use crate::dav::tree::{Asked, LOCK, Refusal, Tree, system_time};
@@ -45,6 +46,7 @@ const METHODS: &str = "OPTIONS, GET, HEAD, PUT, DELETE, PROPFIND, PROPPATCH, MKC
 const X_OC_MTIME: HeaderName = HeaderName::from_static("x-oc-mtime");
 const DAV: HeaderName = HeaderName::from_static("dav");
 const DEPTH: HeaderName = HeaderName::from_static("depth");
+const IF: HeaderName = HeaderName::from_static("if");
 const DESTINATION: HeaderName = HeaderName::from_static("destination");
 const FINITE_DEPTH: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
                             <D:error xmlns:D=\"DAV:\"><D:propfind-finite-depth/></D:error>\n";
@@ -138,37 +140,39 @@ async fn hand_over(
 ) -> Result<Response, Problem> {
     let base_path = &service.home.settings.base_path;
     let unreadable = || problem::new(StatusCode::BAD_REQUEST, detail(StatusCode::BAD_REQUEST));
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let is_put = method == Method::PUT;
     if is_put && (headers.contains_key(header::CONTENT_ENCODING) || headers.contains_key(header::CONTENT_RANGE)) {
         let detail = "send the file as it is and whole: no Content-Encoding, no Content-Range";
         return Err(problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    if let Some(destination) = text(&DESTINATION) {
-        // An address or a path; any host is taken for ours.
-        let at =
-            destination.split_once("://").map_or(Some(0), |(scheme, rest)| Some(scheme.len() + 3 + rest.find('/')?));
-        let said = base_path.strip(at.map_or("", |at| &destination[at..]));
+    if let Some(destination) = text(&headers, &DESTINATION) {
+        let said = base_path.strip(path_of(destination));
+        // The library reads a name up to there.
+        if said.contains(['?', '#']) {
+            return Err(unreadable());
+        }
         if path_below(said)?.is_root() || path.is_root() {
             return Err(problem::new(StatusCode::FORBIDDEN, "the root stays where it is, and as it is"));
         }
         let destination = HeaderValue::from_str(&base_path.of(said)).map_err(|_| unreadable())?;
         headers.insert(DESTINATION, destination);
     }
+    if let Some(conditions) = text(&headers, &IF).map(|said| with_base(said, base_path)) {
+        headers.insert(IF, HeaderValue::from_str(&conditions).map_err(|_| unreadable())?);
+    }
     if path.is_root() && method == Method::DELETE {
         return Err(problem::new(StatusCode::FORBIDDEN, "the root cannot be removed"));
     }
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let mtime_ms = text(&X_OC_MTIME).filter(|_| is_put).map(mtime_ms).transpose()?;
+    let mtime_ms = text(&headers, &X_OC_MTIME).filter(|_| is_put).map(mtime_ms).transpose()?;
     // The library gets what it reads itself, and of a file only that there is one.
     let (file, xml) = match is_put {
         true => (Some(body.into_data_stream()), Bytes::new()),
         false => (None, xml(if method == LOCK { LOCK_LEN_MAX } else { XML_LEN_MAX }, body).await?),
     };
     let asked = Asked {
-        is_shallow: text(&DEPTH) == Some("0"),
+        is_shallow: text(&headers, &DEPTH) == Some("0"),
         conditions: Conditions::of(&headers)?,
-        len: text(&header::CONTENT_LENGTH).and_then(|len| len.parse().ok()),
+        len: text(&headers, &header::CONTENT_LENGTH).and_then(|len| len.parse().ok()),
         mtime_ms,
         path,
         method: method.clone(),
@@ -210,6 +214,37 @@ async fn hand_over(
         response.headers_mut().insert(X_OC_MTIME, HeaderValue::from_static("accepted"));
     }
     Ok(response)
+}
+
+/// What a header says, if it is text.
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The path in an address; any host is taken for ours.
+fn path_of(address: &str) -> &str {
+    match address.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("", |at| &rest[at..]),
+        None => address,
+    }
+}
+
+/// The header `If` (RFC 4918, 10.4), with all resources that it names below the base: outside of parentheses they stand in
+/// angle brackets.
+fn with_base(said: &str, base_path: &BasePath) -> String {
+    let rewritten = said.split_inclusive(')').map(|list| {
+        let (before, inside) = list.split_at(list.find('(').unwrap_or(list.len()));
+        let tag =
+            before.trim().strip_prefix('<').and_then(|tag| tag.strip_suffix('>')).filter(|tag| !tag.contains('<'));
+        match tag {
+            Some(tag) => {
+                let path = path_of(tag);
+                format!("<{}{}> {inside}", &tag[..tag.len() - path.len()], base_path.of(base_path.strip(path)))
+            }
+            None => list.to_owned(),
+        }
+    });
+    rewritten.collect()
 }
 
 /// What is wrong, where the library does not say.
@@ -262,6 +297,27 @@ mod tests {
         for elsewhere in ["", "/", "/davy/a", "/api/v1/files/a"] {
             assert_eq!(read(elsewhere), Err(StatusCode::BAD_GATEWAY), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn conditions_name_resources_below_the_base() {
+        let base: BasePath = "/b".parse().unwrap();
+        for (said, is) in [
+            ("(<urn:x> [\"e\"])", "(<urn:x> [\"e\"])"),
+            ("<http://h:1/dav/a> (<urn:x>)", "<http://h:1/b/dav/a> (<urn:x>)"),
+            ("<http://h/b/dav/a> (<urn:x>) (Not <urn:y>)", "<http://h/b/dav/a> (<urn:x>) (Not <urn:y>)"),
+            (
+                "<http://h/dav/a>(<urn:x>)<https://h/b/dav/c> ([W/\"e\"])",
+                "<http://h/b/dav/a> (<urn:x>)<https://h/b/dav/c> ([W/\"e\"])",
+            ),
+            ("", ""),
+            ("<", "<"),
+            ("<a><b> (x)", "<a><b> (x)"),
+        ] {
+            assert_eq!(with_base(said, &base), is, "{said}");
+        }
+        let plain = "<http://h/dav/a> (<urn:x>)";
+        assert_eq!(with_base(plain, &BasePath::default()), plain);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! The same text is a file of the repository, of which the web application's types are made (decision 46); a test holds it
 //! against the code.
 
+use std::sync::Arc;
+
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
@@ -18,6 +21,7 @@ use crate::rest::{
     second_factor, server, session, setup, shares, statistics, thumbnails, tickets, tokens, trash, tus, versions,
 };
 use crate::rest::{chains, digest, export, jobs, retention, snapshots};
+use crate::service::Service;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -137,8 +141,13 @@ impl Modify for Logins {
     }
 }
 
-pub(crate) async fn document() -> Response {
-    super::json(StatusCode::OK, &described())
+pub(crate) async fn document(State(service): State<Arc<Service>>) -> Response {
+    let mut document = described();
+    let base = service.home.settings.base_path.as_str();
+    if !base.is_empty() {
+        document["servers"] = json!([{ "url": base }]);
+    }
+    super::json(StatusCode::OK, &document)
 }
 
 /// The document, with what the macros cannot know.

@@ -40,6 +40,8 @@ async fn rest_is_found_below_the_base_and_past_the_proxy() {
     for elsewhere in ["/to/backups/api/v1/me", "/to/api/v1/me", "/to/backup/to/backup/api/v1/me"] {
         assert_eq!(script.get(elsewhere).await.status, 404, "{elsewhere}");
     }
+    let described = script.get(&format!("{BASE}/api/v1/openapi.json")).await.expect(200).json();
+    assert_eq!(described["servers"], json!([{ "url": BASE }]), "paths are appended to that");
     let ticket = script.post(&format!("{BASE}/api/v1/tickets"), &json!({ "path": "a%20b.txt" })).await.expect(201);
     let href = ticket.json()["href"].as_str().unwrap().to_owned();
     for address in [&href[..], below(&href)] {
@@ -102,9 +104,12 @@ async fn webdav_says_addresses_below_the_base() {
     let told = String::from_utf8(locked.body).unwrap();
     assert!(told.contains(&format!("{BASE}/dav/docs/a")), "{told}");
     script.ask("PUT", &format!("{BASE}/dav/docs/a"), &[], b"x").await.expect(423);
-    let tagged = format!("<http://{address}{BASE}/dav/docs/a> ({token})");
-    for path in [format!("{BASE}/dav/docs/a"), "/dav/docs/a".to_owned()] {
-        assert_eq!(script.ask("PUT", &path, &[("If", &tagged)], b"new").await.status, 204, "{path}");
+    for resource in [format!("http://{address}{BASE}/dav/docs/a"), format!("http://{address}/dav/docs/a")] {
+        let tagged = format!("<{resource}> ({token})");
+        for path in [format!("{BASE}/dav/docs/a"), "/dav/docs/a".to_owned()] {
+            let put = script.ask("PUT", &path, &[("If", &tagged)], b"new").await;
+            assert_eq!(put.status, 204, "{path} {resource}");
+        }
     }
     server.stop().await;
 }
