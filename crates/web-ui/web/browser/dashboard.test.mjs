@@ -13,12 +13,13 @@ const PHONE = { width: 360, height: 740 };
 
 let server;
 let browser;
+let storageState;
 let page;
 let complaints;
 
 before(async () => {
   [server, browser] = await Promise.all([startServer(), startBrowser()]);
-  const storageState = await logIn(server, browser);
+  storageState = await logIn(server, browser);
   ({ page, complaints } = await openPage(browser, server, '/', { storageState, viewport: WIDE }));
 });
 
@@ -105,6 +106,16 @@ test('it is good to look at, for everybody', async () => {
   await page.getByLabel('Span').selectOption('By the day');
   await page.getByRole('figure').filter({ hasText: 'Storage' }).locator('canvas').waitFor();
   assert.deepEqual(complaints, []);
+});
+
+test('figures show where a proxy keeps the events back', async () => {
+  const silent = await openPage(browser, server, undefined, { storageState, viewport: WIDE });
+  await silent.page.route('**/api/v1/events*', () => {});
+  await silent.page.goto('/');
+  await silent.page.getByRole('heading', { name: 'Dashboard', level: 1 }).waitFor();
+  await silent.page.getByRole('region', { name: 'Recent activity' }).getByText('notes.bin').first().waitFor();
+  await silent.page.unrouteAll({ behavior: 'ignoreErrors' });
+  await silent.close();
 });
 
 test('a server that goes is noticed', async () => {

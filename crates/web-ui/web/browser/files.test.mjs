@@ -57,6 +57,20 @@ test('files go up, are listed, come down the same, and a second time are known',
   await page.getByRole('button', { name: 'Close' }).last().click();
   await page.locator('input[type=file][multiple]').setInputFiles([file]);
   await page.getByText('1 file already there').waitFor();
+  const [list] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Save this list as CSV' }).click()]);
+  assert.equal(list.suggestedFilename(), 'uploads.csv');
+  const lines = readFileSync(await list.path(), 'utf8').split('\r\n');
+  assert.equal(lines[0], 'name,bytes,outcome,reason');
+  assert.ok(lines.includes(`a b%ü.bin,${3 << 20},identical,`), lines.join('\n'));
+  // Beside the place for them, files are not opened in place of the application.
+  const isKept = await page.evaluate(() => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File(['x'], 'x.txt'));
+    const drop = new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer });
+    document.querySelector('nav').dispatchEvent(drop);
+    return drop.defaultPrevented;
+  });
+  assert.ok(isKept);
   await close();
 });
 

@@ -31,6 +31,22 @@ test('a folder is walked to its end, and its empty folders are kept', async () =
   expect(choice.emptyFolders).toEqual([['photos', 'old']]);
 });
 
+test('what cannot be read is told, and the rest is there', async () => {
+  const refused = { name: 'locked', isFile: true, file: (_: unknown, reject: (error: Error) => void) => reject(new Error('no right')) };
+  const readEntries = (_: unknown, reject: (error: Error) => void) => reject(new Error('gone'));
+  const gone = { name: 'gone', isFile: false, createReader: () => ({ readEntries }) };
+  const inner = [refused, gone, entry('b.txt', 'b')];
+  const createReader = () => ({ readEntries: (resolve: (some: unknown[]) => void) => resolve(inner.splice(0)) });
+  const item = { kind: 'file', webkitGetAsEntry: () => ({ name: 'docs', isFile: false, createReader }) };
+  const choice = await dropped({ items: [item] } as unknown as DataTransfer);
+  expect(choice.files.map(({ path }) => path.join('/'))).toEqual(['docs/b.txt']);
+  expect(choice.unreadable).toEqual([
+    { path: ['docs', 'locked'], why: 'no right' },
+    { path: ['docs', 'gone'], why: 'gone' },
+  ]);
+  expect(choice.emptyFolders).toEqual([]);
+});
+
 test('a drop without entries has its files', async () => {
   const item = { kind: 'file', webkitGetAsEntry: () => null, getAsFile: () => new File(['a'], 'a.txt') };
   const choice = await dropped({ items: [item] } as unknown as DataTransfer);

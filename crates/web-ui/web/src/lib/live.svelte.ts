@@ -8,6 +8,8 @@ const AGAIN_MS = 1000;
 /** Figures move with what is on its way. */
 const MOVING_MS = 5000;
 const HEALTH_MS = 60_000;
+/** Time in which the stream says something, where it gets through. */
+const SILENT_MS = 5000;
 const REOPEN_MS = 2000;
 const REOPEN_MAX_MS = 30_000;
 
@@ -38,8 +40,10 @@ export class Live {
     this.#open();
     const ticks = [
       setInterval(() => (this.clock = Date.now()), HEALTH_MS / 2),
-      setInterval(() => this.isConnected && this.#ask(), HEALTH_MS),
+      setInterval(() => !this.isOffline && this.#ask(), HEALTH_MS),
     ];
+    // A proxy that holds the stream back keeps nobody from the figures.
+    this.#later(() => this.isConnected || this.isOffline || this.#askAll(), SILENT_MS);
     return () => {
       this.#isStopped = true;
       ticks.forEach(clearInterval);
