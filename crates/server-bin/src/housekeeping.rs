@@ -11,6 +11,7 @@ use crate::audit::{Actor, Event};
 use crate::clock;
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::identity::Shown;
 use crate::keeper::Keeper;
 use crate::service::Service;
 
@@ -66,6 +67,27 @@ pub(crate) async fn fold_log(service: Arc<Service>) {
             Ok(Ok(bytes)) => tracing::debug!(bytes, "the catalog's log is folded"),
             Ok(Err(error)) => tracing::warn!(%error, "the catalog's log could not be folded"),
             Err(error) => tracing::error!(%error, "folding the catalog's log failed"),
+        }
+    }
+}
+
+/// Shows the certificate that lies in `keys`, made anew in time where it is the server's own, until the server stops.
+pub(crate) async fn renew_certificate(service: Arc<Service>, identity: Arc<Shown>) {
+    let mut interval = tokio::time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = service.stop.cancelled() => return,
+            _ = interval.tick() => {}
+            () = service.reload.notified() => {}
+        }
+        let (asking, shown) = (Arc::clone(&service), Arc::clone(&identity));
+        let renew = move || shown.renew(&asking.home.keys_dir(), || asking.home.identity());
+        match service.pool.run(renew).await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => tracing::info!("the certificate is another one from now on"),
+            Ok(Err(failure)) => tracing::error!(%failure, "the certificate that was there stays in use"),
+            Err(error) => tracing::error!(%error, "looking at the certificate failed"),
         }
     }
 }

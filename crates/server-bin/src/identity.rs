@@ -4,7 +4,7 @@
 //! is made anew with the same key, and no client notices.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -28,6 +28,7 @@ const COMMON_NAME: &str = "Delta Backup server";
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pin: [u8; 32],
+    chain: Arc<[CertificateDer<'static>]>,
     tls: Arc<ServerConfig>,
     is_issued: bool,
 }
@@ -57,8 +58,8 @@ impl Identity {
             chain = vec![certificate.der().clone()];
         }
         let is_issued = chain.first().and_then(|own| Validity::of(own)).is_some_and(|own| !own.is_self_issued);
-        let tls = server_config(chain, &key).map_err(|error| unusable(&certificate_path).because(&error))?;
-        Ok(Self { pin: pin(&key), tls: Arc::new(tls), is_issued })
+        let tls = server_config(chain.clone(), &key).map_err(|error| unusable(&certificate_path).because(&error))?;
+        Ok(Self { pin: pin(&key), chain: chain.into(), tls: Arc::new(tls), is_issued })
     }
 
     /// Reads only what clients pin; `None` when the server has no key yet.
@@ -99,6 +100,41 @@ impl Identity {
     /// How TLS is spoken.
     pub(crate) fn tls(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.tls)
+    }
+}
+
+/// The identity that a running server shows. Whoever is connected keeps what they were shown.
+#[derive(Debug)]
+pub(crate) struct Shown(RwLock<Identity>);
+
+impl Shown {
+    pub(crate) fn new(identity: Identity) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(identity)))
+    }
+
+    pub(crate) fn get(&self) -> Identity {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows what `open` makes of the folder `keys`; whether its certificate is another.
+    ///
+    /// # Errors
+    /// [`Failure`] when the key is another, or none: clients know the server by the one it started with. What `open` fails
+    /// with.
+    pub(crate) fn renew(&self, keys: &Path, open: impl FnOnce() -> Result<Identity, Failure>) -> Result<bool, Failure> {
+        let shown = self.get();
+        if Identity::read_pin(keys)? != Some(shown.pin) {
+            let message = format!("{} is not the key that the server started with", key_path(keys).display());
+            return Err(Failure::new(FailureKind::Integrity, message).hint(
+                "put the key back; if it is meant to be another one, start the server again and enrol clients anew",
+            ));
+        }
+        let opened = open()?;
+        let is_other = opened.chain != shown.chain;
+        if is_other {
+            *self.0.write().unwrap_or_else(PoisonError::into_inner) = opened;
+        }
+        Ok(is_other)
     }
 }
 
@@ -201,6 +237,29 @@ mod tests {
         assert_eq!((first.pin(), first.pin()), (again.pin(), renewed.pin()));
         assert_eq!(Identity::read_pin(dir.path()).unwrap(), Some(first.pin()));
         assert!(!first.is_issued() && !renewed.is_issued());
+    }
+
+    #[test]
+    fn a_running_server_shows_the_renewed_certificate_and_never_another_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |days| Identity::open(dir.path(), &names(), SystemTime::UNIX_EPOCH + days * DAY);
+        let shown = Shown::new(open(20_000).unwrap());
+        assert!(!shown.renew(dir.path(), || open(20_360)).unwrap(), "it is the same one");
+        assert!(shown.renew(dir.path(), || open(20_370)).unwrap());
+        let renewed = certificate(dir.path());
+        assert_eq!(*shown.get().chain, [renewed.clone()]);
+
+        let key = dir.path().join("tls.key");
+        let kept = std::fs::read(&key).unwrap();
+        let other = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
+        for wrong in [other.as_bytes(), b"not a key"] {
+            private_files::write(&key, wrong).unwrap();
+            let failure = shown.renew(dir.path(), || open(20_800)).unwrap_err();
+            assert_eq!(failure.kind(), FailureKind::Integrity);
+            assert_eq!(certificate(dir.path()), renewed, "nothing is made");
+        }
+        private_files::write(&key, &kept).unwrap();
+        assert_eq!(*shown.get().chain, [renewed]);
     }
 
     #[test]

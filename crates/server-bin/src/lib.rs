@@ -297,6 +297,7 @@ fn serve(said: Serve) -> Result<(), Failure> {
 
 async fn serve_until_told(settings: Settings, passed: Option<TcpListener>) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
+    let mut hangups = catch(SignalKind::hangup())?;
     let server = tokio::select! {
         server = Server::start_on(settings, passed) => server?,
         () = signals.next() => return Ok(()),
@@ -306,9 +307,12 @@ async fn serve_until_told(settings: Settings, passed: Option<TcpListener>) -> Re
         print(&format!("set up at {link} (good once, for 24 hours)"));
     }
     supervisor::ready(&server.url());
-    tokio::select! {
-        () = signals.next() => {}
-        () = server.failed() => {}
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            () = server.failed() => break,
+            _ = hangups.recv() => server.reload(),
+        }
     }
     supervisor::stopping();
     tracing::info!("stopping; a second signal stops at once");
@@ -326,9 +330,6 @@ struct Signals {
 
 impl Signals {
     fn catch() -> Result<Self, Failure> {
-        let catch = |kind| {
-            signal(kind).map_err(|error| Failure::new(FailureKind::Internal, "cannot catch signals").because(&error))
-        };
         Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
     }
 
@@ -338,6 +339,10 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+fn catch(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(FailureKind::Internal, "cannot catch signals").because(&error))
 }
 
 /// A line of standard output. Nobody to read it is no reason to stop.

@@ -12,7 +12,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use store::AccountId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -25,6 +24,7 @@ use crate::base_path::BasePath;
 use crate::clock;
 use crate::gate::{Gate, GateLimits, Pass};
 use crate::http::Transport;
+use crate::identity::Shown;
 use crate::metered::Metered;
 use crate::metrics::{Counted, Metrics};
 use crate::service::Service;
@@ -118,10 +118,8 @@ pub(crate) struct Front {
     pub(crate) login_timeout: Duration,
     /// Whether connections without TLS are served.
     pub(crate) plain_http: bool,
-    /// How TLS is spoken.
-    pub(crate) tls: Arc<ServerConfig>,
-    /// Whether the certificate is one that browsers believe by themselves.
-    pub(crate) is_issued: bool,
+    /// How TLS is spoken, at present.
+    pub(crate) identity: Arc<Shown>,
     /// What addresses of the server begin with, behind a proxy.
     pub(crate) base_path: BasePath,
     /// What is served.
@@ -223,8 +221,9 @@ async fn serve(
     }
     let stream = Metered::new(stream, Arc::clone(&front.metrics));
     if first[0] == FIRST_BYTE_OF_TLS {
-        let stream = TlsAcceptor::from(Arc::clone(&front.tls)).accept(stream).await?;
-        serve_http(stream, front, peer, Transport { is_tls: true, is_issued: front.is_issued }).await
+        let identity = front.identity.get();
+        let stream = TlsAcceptor::from(identity.tls()).accept(stream).await?;
+        serve_http(stream, front, peer, Transport { is_tls: true, is_issued: identity.is_issued() }).await
     } else if front.plain_http {
         serve_http(stream, front, peer, Transport { is_tls: false, is_issued: false }).await
     } else {

@@ -16,6 +16,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::gate::GateLimits;
 use crate::home::Home;
 use crate::host_port::HostPort;
+use crate::identity::Shown;
 use crate::listen::{self, Front};
 use crate::porter::Porter;
 use crate::service::Service;
@@ -85,6 +86,8 @@ impl Server {
         .await
         .map_err(|error| Failure::new(FailureKind::Internal, "the server failed while it started").because(&error))??;
         let service = Service::new(home, HostPort::from(address))?;
+        let pin = identity.pin();
+        let identity = Shown::new(identity);
         let front = Front {
             limits: GateLimits {
                 sockets: settings.max_connections,
@@ -93,8 +96,7 @@ impl Server {
             },
             login_timeout: settings.login_timeout,
             plain_http: settings.plain_http,
-            tls: identity.tls(),
-            is_issued: identity.is_issued(),
+            identity: Arc::clone(&identity),
             base_path: settings.base_path.clone(),
             router: http::router(Arc::clone(&service)),
             metrics: Arc::clone(&service.metrics),
@@ -103,7 +105,7 @@ impl Server {
         };
         let server = Self {
             address,
-            pin: identity.pin(),
+            pin,
             setup_link,
             connections: front.tasks.clone(),
             accepting: tokio::spawn(listen::accept(listener, front)),
@@ -112,6 +114,7 @@ impl Server {
         service.tasks.spawn(admin.serve(Arc::clone(&service), HostPort::from(address), server.url()));
         service.tasks.spawn(housekeeping::run(Arc::clone(&service)));
         service.tasks.spawn(housekeeping::fold_log(Arc::clone(&service)));
+        service.tasks.spawn(housekeeping::renew_certificate(Arc::clone(&service), identity));
         service.tasks.spawn(collect::run_by_schedule(Arc::clone(&service)));
         service.tasks.spawn(catalog_backup::run(Arc::clone(&service)));
         service.tasks.spawn(scrub::run(Arc::clone(&service)));
@@ -147,6 +150,11 @@ impl Server {
         let settings = &self.service.home.settings;
         let scheme = if settings.plain_http { "http" } else { "https" };
         format!("{scheme}://{}{}/", self.address, settings.base_path)
+    }
+
+    /// Looks again at what can be another one while it runs: the certificate.
+    pub fn reload(&self) {
+        self.service.reload.notify_one();
     }
 
     /// Comes to an end when the server cannot go on.

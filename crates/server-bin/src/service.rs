@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use store::{AccountId, DeviceId, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -108,6 +108,8 @@ pub(crate) struct Service {
     pub(crate) listeners: AccountSlots,
     /// Who may be connected now, among those that are known.
     pub(crate) connections: AccountSlots,
+    /// Told when what can be another one while the server runs is to be looked at now.
+    pub(crate) reload: Notify,
     /// Cancelled when the server stops: sessions make safe what they hold, and end.
     pub(crate) stop: CancellationToken,
     /// Counts the tasks and threads that have to end before the store is closed.
@@ -152,6 +154,7 @@ impl Service {
             // All together are limited at the gate.
             connections: AccountSlots::new(usize::MAX, home.settings.max_account_connections),
             stop: CancellationToken::new(),
+            reload: Notify::new(),
             tasks: TaskTracker::new(),
             fatal: OnceLock::new(),
             metrics,

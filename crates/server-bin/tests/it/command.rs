@@ -404,6 +404,8 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     let state_of = |states: &[(String, String)], name: &str| {
         states.iter().find(|(known, _)| known == name).map(|(_, state)| state.clone()).unwrap()
     };
+    // It looks at its certificate again, and goes on.
+    program.signal("HUP");
     let (output, healthy) = states();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(state_of(&healthy, "server"), "good");

@@ -14,7 +14,7 @@ use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
 use crate::backup::{Backup, noise, restore, sealer};
 use crate::client::{Client, tls};
-use crate::server::TestServer;
+use crate::server::{TestServer, wait_until};
 
 /// Status line with headers, and body, of a plain request.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> (String, String) {
@@ -341,16 +341,16 @@ async fn an_authoritys_certificate_binds_browsers_to_tls() {
     let server = TestServer::start().await;
     assert!(!is_strict(&server).await);
 
-    let dir = server.stop().await;
-    let keys = dir.path().join("keys");
+    // It is put in place while the server runs.
+    let keys = server.dir.path().join("keys");
     let key = rcgen::KeyPair::from_pem(&std::fs::read_to_string(keys.join("tls.key")).unwrap()).unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
     let authority = rcgen::Issuer::new(authority, rcgen::KeyPair::generate().unwrap());
     let issued = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
     std::fs::write(keys.join("tls.crt"), issued.pem()).unwrap();
-    let server = TestServer::start_in(dir, |_| {}).await;
-    assert!(is_strict(&server).await);
+    server.server.reload();
+    wait_until("the certificate is shown", || is_strict(&server)).await;
     let (head, _) = get(server.server.address(), "/healthz").await;
     assert!(!head.to_lowercase().contains("strict-transport-security"), "nobody may be told without TLS: {head}");
     server.stop().await;
