@@ -24,11 +24,11 @@ def free_port():
 
 
 def until(what, is_so):
-    for _ in range(200):
+    for _ in range(1200):
         if is_so():
             return
         time.sleep(0.05)
-    sys.exit(f"{what}: not within 10 seconds")
+    sys.exit(f"{what}: not within a minute")
 
 
 def listens(port):
