@@ -51,6 +51,7 @@ pub use catalog::drive::{
 pub use catalog::logins::{ApiToken, NewToken, Password};
 pub use catalog::packs::{Due, PackChoice, PackState, PackTotals};
 pub use catalog::quota::QuotaUse;
+pub use catalog::requests::Asked;
 pub use catalog::retention::{ChainId, RetainedChain, RetainedSnapshot};
 pub use catalog::second_factor::SecondFactor;
 pub use catalog::sessions::Sweep;

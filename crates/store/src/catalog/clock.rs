@@ -14,8 +14,9 @@ const AHEAD_MS_MAX: i64 = 24 * 3_600_000;
 const BEHIND_MS_MAX: i64 = 5 * 60_000;
 
 /// Times that ages are counted from: what is too old goes.
-const AGED: [(&str, &str); 6] = [
+const AGED: [(&str, &str); 7] = [
     ("idempotency", "created_ms"),
+    ("request", "created_ms"),
     ("session", "last_active_ms"),
     ("upload", "last_active_ms"),
     ("pin", "pinned_ms"),

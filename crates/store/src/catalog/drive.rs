@@ -160,8 +160,10 @@ pub struct DrivePlace {
     pub parent_sealed_name: Vec<u8>,
     /// Whether it is in the trash, itself.
     pub is_trashed: bool,
-    /// The drive's version since which this is so.
-    pub placed: u64,
+    /// The newest state of a file.
+    pub file: Option<DriveVersion>,
+    /// The drive's version since which all this is so.
+    pub changed: u64,
 }
 
 /// An entry of a drive's trash: what was removed, not what was in it.
@@ -207,16 +209,20 @@ impl Store {
         version.ok_or(StoreError::NotFound { what: "vault" })
     }
 
-    /// What was made, moved, removed or brought back after the drive's version `after`, oldest first, `limit` of them at most:
-    /// each as it is now. After version 0 that is all there is, but the root.
+    /// What was made, moved, removed, brought back or given a new state after the drive's version `after`, oldest first,
+    /// `limit` of them at most: each as it is now. After version 0 that is all there is, but the root.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without the vault.
     pub fn drive_places(&self, vault: VaultId, after: u64, limit: usize) -> Result<Vec<DrivePlace>, StoreError> {
         let vault = self.vault_key(vault)?;
-        let sql = "SELECT here.node, here.parent, here.sealed_name, above.sealed_name, here.trashed_ms IS NOT NULL, here.placed
+        let sql = "SELECT here.node, here.parent, here.sealed_name, above.sealed_name, here.trashed_ms IS NOT NULL,
+                       max(here.placed, here.version), here.is_dir,
+                       drive_version.version, content_kind, content, size, sealed_metadata, received_ms
                    FROM drive_node here JOIN drive_node above ON above.node = here.parent
-                   WHERE here.vault = ?1 AND here.placed > ?2 ORDER BY here.placed LIMIT ?3";
+                   LEFT JOIN drive_version ON drive_version.node = here.node AND drive_version.version = here.version
+                   WHERE here.vault = ?1 AND max(here.placed, here.version) > ?2
+                   ORDER BY max(here.placed, here.version) LIMIT ?3";
         self.catalog().read(|catalog| {
             rows(catalog, sql, (vault.0, signed(after), signed(limit as u64)), |row| {
                 Ok(DrivePlace {
@@ -225,7 +231,8 @@ impl Store {
                     sealed_name: row.get(2)?,
                     parent_sealed_name: row.get(3)?,
                     is_trashed: row.get(4)?,
-                    placed: unsigned(row, 5)?,
+                    changed: unsigned(row, 5)?,
+                    file: if row.get(6)? { None } else { Some(version_row(row, 7)?) },
                 })
             })
         })
@@ -277,6 +284,22 @@ impl Store {
         let after = after.map_or(0, |node| node.0);
         let limit = signed(limit as u64);
         self.catalog().read(|catalog| rows(catalog, &sql, (directory.0, after, vault.0, limit), node_row))
+    }
+
+    /// States of files of a drive that have so many bytes, those in the trash included, of the files made last first: `limit`
+    /// at most.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without the vault.
+    pub fn drive_contents(&self, vault: VaultId, size: u64, limit: usize) -> Result<Vec<DriveVersion>, StoreError> {
+        let vault = self.vault_key(vault)?;
+        let sql = "SELECT drive_version.version, content_kind, content, size, sealed_metadata, received_ms
+                   FROM drive_version JOIN drive_node USING (node)
+                   WHERE size = ?1 AND vault = ?2
+                   ORDER BY drive_version.node DESC, drive_version.version DESC LIMIT ?3";
+        self.catalog().read(|catalog| {
+            rows(catalog, sql, (signed(size), vault.0, signed(limit as u64)), |row| version_row(row, 0))
+        })
     }
 
     /// What a client wants to be remembered of a file or directory, as the caller sealed it; empty for nothing.

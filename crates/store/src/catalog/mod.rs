@@ -20,6 +20,7 @@ pub(crate) mod objects;
 pub(crate) mod packs;
 pub(crate) mod pins;
 pub(crate) mod quota;
+pub(crate) mod requests;
 pub(crate) mod retention;
 pub(crate) mod second_factor;
 pub(crate) mod sessions;

@@ -103,7 +103,10 @@ impl Store {
             }
             dropped += tx.execute("DELETE FROM upload WHERE last_active_ms < ?1", [sweep.sessions_idle_since.0])?;
             dropped += tx.execute("DELETE FROM pin WHERE pinned_ms < ?1", [sweep.pins_before.0])?;
-            dropped += tx.execute("DELETE FROM idempotency WHERE created_ms < ?1", [sweep.answers_before.0])?;
+            for table in ["idempotency", "request"] {
+                let sql = format!("DELETE FROM {table} WHERE created_ms < ?1");
+                dropped += tx.execute(&sql, [sweep.answers_before.0])?;
+            }
             dropped += tx.execute("DELETE FROM enrolment WHERE expires_ms < ?1", [sweep.enrolments_before.0])?;
             dropped += tx.execute("DELETE FROM setup_link WHERE expires_ms < ?1", [sweep.enrolments_before.0])?;
             let (began, seen) = sweep.web_sessions_before;

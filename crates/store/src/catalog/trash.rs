@@ -13,7 +13,7 @@ use crate::catalog::snapshots::{LIVE, PURGED, TRASH};
 use crate::catalog::{accounts, clock, next_generation, row, rows, signed};
 use crate::commit::Stored;
 use crate::ids::VaultKey;
-use crate::{DeviceId, IdempotencyKey, Store, StoreError, UnixMs};
+use crate::{DeviceId, IdempotencyKey, NodeId, Store, StoreError, UnixMs};
 
 /// From the policy that holds for a chain (as it was given; `None` for none): the moment at which a snapshot must have been
 /// received, or before, to be forgotten by a device.
@@ -152,16 +152,32 @@ impl Store {
             let sql = "UPDATE snapshot SET state = ?3, changed_generation = ?4
                        WHERE state = ?1 AND trashed_ms <= ?2 AND held_ms IS NULL";
             let snapshots = tx.execute(sql, (TRASH, trashed_until.0, PURGED, signed(generation)))? as u64;
-            let gone = "WITH RECURSIVE gone (node) AS (
-                            SELECT node FROM drive_node WHERE trashed_ms <= ?1
-                            UNION SELECT below.node FROM drive_node below JOIN gone ON below.parent = gone.node)";
-            tx.execute(&format!("{gone} DELETE FROM drive_property WHERE node IN gone"), [trashed_until.0])?;
-            tx.execute(&format!("{gone} DELETE FROM drive_version WHERE node IN gone"), [trashed_until.0])?;
-            let drive_nodes =
-                tx.execute(&format!("{gone} DELETE FROM drive_node WHERE node IN gone"), [trashed_until.0])? as u64;
+            let drive_nodes = remove_nodes(tx, "trashed_ms <= ?1", trashed_until.0)?;
             Ok((Purged { snapshots, drive_nodes }, generation))
         })?;
         self.keep_ledger()?;
+        self.raise_anchor(generation)?;
+        Ok(purged)
+    }
+
+    /// Takes these out of the trash of a drive, for good, with all that is in them; how many of them were there.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without the vault; [`StoreError::Conflict`] while nothing may be deleted.
+    pub fn purge_from_drive(&self, vault: VaultId, nodes: &[NodeId]) -> Result<u64, StoreError> {
+        self.check_deletion()?;
+        let vault = self.vault_key(vault)?;
+        let (purged, generation) = self.catalog().write_on_reserve(|tx| {
+            let mut purged = 0;
+            for node in nodes {
+                let sql = "SELECT 1 FROM drive_node WHERE node = ?1 AND vault = ?2 AND trashed_ms IS NOT NULL";
+                if row(tx, sql, (node.0, vault.0), |_| Ok(()))?.is_some() {
+                    remove_nodes(tx, "node = ?1", node.0)?;
+                    purged += 1;
+                }
+            }
+            Ok((purged, next_generation(tx)?))
+        })?;
         self.raise_anchor(generation)?;
         Ok(purged)
     }
@@ -198,6 +214,19 @@ impl Store {
         self.raise_anchor(answer.generation)?;
         Ok(Changed { at: answer.received, count: answer.numbers.first().copied().unwrap_or_default() })
     }
+}
+
+/// Removes entries of drives, and all that is in them; how many.
+fn remove_nodes(tx: &Transaction<'_>, which: &str, parameter: i64) -> Result<u64, StoreError> {
+    let gone = format!(
+        "WITH RECURSIVE gone (node) AS (
+             SELECT node FROM drive_node WHERE {which}
+             UNION SELECT below.node FROM drive_node below JOIN gone ON below.parent = gone.node)"
+    );
+    for table in ["drive_property", "drive_version"] {
+        tx.execute(&format!("{gone} DELETE FROM {table} WHERE node IN gone"), [parameter])?;
+    }
+    Ok(tx.execute(&format!("{gone} DELETE FROM drive_node WHERE node IN gone"), [parameter])? as u64)
 }
 
 impl SnapshotChange<'_> {

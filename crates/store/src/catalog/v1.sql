@@ -293,6 +293,17 @@ CREATE TABLE idempotency (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_by_age ON idempotency (created_ms);
 
+-- Requests of accounts that named themselves with a key, and how they were answered.
+CREATE TABLE request (
+    account       INTEGER NOT NULL REFERENCES account,
+    key           BLOB    NOT NULL,
+    request_hash  BLOB    NOT NULL,
+    sealed_answer BLOB,                        -- null: it was begun, and not answered
+    created_ms    INTEGER NOT NULL,
+    PRIMARY KEY (account, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX request_by_age ON request (account, created_ms);
+
 -- Files and directories of the drives. Names are keyed hashes and sealed text.
 CREATE TABLE drive_node (
     node        INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -310,7 +321,7 @@ CREATE TABLE drive_node (
 CREATE UNIQUE INDEX drive_node_by_name ON drive_node (parent, name_key) WHERE trashed_ms IS NULL;
 CREATE INDEX drive_node_by_parent ON drive_node (parent);
 CREATE UNIQUE INDEX drive_root ON drive_node (vault) WHERE parent IS NULL;
-CREATE INDEX drive_node_by_place ON drive_node (vault, placed);
+CREATE INDEX drive_node_by_change ON drive_node (vault, max(placed, version));
 CREATE INDEX drive_trash ON drive_node (vault, trashed_ms) WHERE trashed_ms IS NOT NULL;
 
 -- What a file held, each time it was put. Every row is a root.
@@ -326,6 +337,7 @@ CREATE TABLE drive_version (
     generation      INTEGER NOT NULL,
     PRIMARY KEY (node, version)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX drive_version_by_size ON drive_version (size);
 
 -- What clients want to be remembered of a file or directory, for nobody but themselves.
 CREATE TABLE drive_property (

@@ -382,7 +382,7 @@ fn what_changed_its_place_is_told() {
     let mut drive = Drive::new();
     let told = |drive: &Drive, after: u64| -> Vec<(String, String, bool)> {
         let places = drive.store.drive_places(VAULT, after, 100).unwrap();
-        assert!(places.is_sorted_by_key(|place| place.placed) && places.iter().all(|place| place.placed > after));
+        assert!(places.is_sorted_by_key(|place| place.changed) && places.iter().all(|place| place.changed > after));
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         places
             .into_iter()
@@ -395,9 +395,13 @@ fn what_changed_its_place_is_told() {
     drive.put("c", DriveContent::Empty, None).unwrap();
     assert_eq!(told(&drive, 0), [row("", "a", false), row("a", "b", false), row("", "c", false)]);
     let before = drive.store.drive_version(VAULT).unwrap();
-    // A new version changes no place.
+    // So is a new version, and what it is.
     drive.put_chunk("c", "text");
-    assert_eq!(told(&drive, before), []);
+    assert_eq!(told(&drive, before), [row("", "c", false)]);
+    let files: Vec<_> = drive.store.drive_places(VAULT, 0, 9).unwrap().into_iter().map(|place| place.file).collect();
+    let contents: Vec<_> = files.iter().map(|file| file.as_ref().map(|file| file.content)).collect();
+    assert_eq!(contents, [None, Some(DriveContent::Empty), Some(DriveContent::Chunk(id("text")))]);
+    let before = drive.store.drive_version(VAULT).unwrap();
     drive.commit(DriveChange::Move { from: &keys("a/b"), to: &names("d"), expected_version: None }).unwrap();
     assert_eq!(told(&drive, before), [row("", "d", false)]);
     let moved = drive.store.drive_version(VAULT).unwrap();
@@ -408,6 +412,34 @@ fn what_changed_its_place_is_told() {
     assert_eq!(told(&drive, removed), [row("", "c", false)]);
     assert_eq!(told(&drive, 0).len(), 3);
     assert_eq!(drive.store.drive_places(VAULT, 0, 2).unwrap().len(), 2);
+}
+
+#[test]
+fn contents_of_one_size_are_found_until_they_are_gone_for_good() {
+    let mut drive = Drive::new();
+    drive.put_chunk("a", "one");
+    drive.put_chunk("a", "two");
+    drive.put_chunk("b/c", "three");
+    let found = |drive: &Drive, size| -> Vec<DriveContent> {
+        let states = drive.store.drive_contents(VAULT, size, 9).unwrap();
+        states.into_iter().map(|state| state.content).collect()
+    };
+    let all = ["three", "two", "one"].map(|name| DriveContent::Chunk(id(name)));
+    assert_eq!(found(&drive, 5), all);
+    assert_eq!(drive.store.drive_contents(VAULT, 5, 2).unwrap().len(), 2);
+    assert_eq!(found(&drive, 6), []);
+    let (a, c) = (drive.find("a").unwrap().id, drive.find("b/c").unwrap().id);
+    drive.remove("b/c", None).unwrap();
+    drive.remove("b", None).unwrap();
+    assert_eq!(found(&drive, 5), all);
+    // What is not in the trash itself stays, whoever asks.
+    assert_eq!(drive.store.purge_from_drive(VAULT, &[a, store::NodeId(999)]).unwrap(), 0);
+    assert_eq!(found(&drive, 5), all);
+    let folder = drive.store.drive_trash(VAULT, None, 9).unwrap().into_iter().find(|entry| entry.size.is_none());
+    assert_eq!(drive.store.purge_from_drive(VAULT, &[folder.unwrap().node, c]).unwrap(), 1, "the one was in the other");
+    assert_eq!(found(&drive, 5), all[1..]);
+    assert_eq!(drive.store.drive_trash(VAULT, None, 9).unwrap(), []);
+    assert_eq!(drive.content("a"), Some(id("two")));
 }
 
 #[test]

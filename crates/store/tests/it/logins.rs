@@ -1,8 +1,8 @@
 //! What people and scripts log in with: passwords, second factors, sessions, set-up links, tokens; and the audit log.
 
 use store::{
-    AccountId, AuditQuery, ErrorKind, NewAuditEntry, NewToken, NewWebSession, Role, Scope, Store, Sweep, TokenId,
-    UnixMs, WebSessionId,
+    AccountId, Asked, AuditQuery, ErrorKind, NewAuditEntry, NewToken, NewWebSession, Role, Scope, Store, StoreError,
+    Sweep, TokenId, UnixMs, WebSessionId,
 };
 
 use crate::props::*;
@@ -97,6 +97,34 @@ fn sessions_are_found_by_their_secret_and_end() {
     assert_eq!(store.sweep(&unused).unwrap(), 1);
     store.create_web_session(&session_of(ada, 5), None, NOW).unwrap();
     assert_eq!(store.sweep(&Sweep { web_sessions_before: (later, never), ..sweep }).unwrap(), 1);
+}
+
+#[test]
+fn a_request_under_a_key_is_begun_once() {
+    let world = World::new();
+    let store = world.open();
+    let ada = store.create_account("lovelace", Role::Member, NOW).unwrap();
+    let bob = store.create_account("bob", Role::Member, NOW).unwrap();
+    let begin = |account, number, hash: u8| store.begin_request(account, key(number), &[hash; 32], NOW);
+    assert_eq!(begin(ada, 1, 1).unwrap(), Asked::First);
+    assert_eq!(begin(ada, 1, 1).unwrap(), Asked::Begun);
+    assert!(matches!(begin(ada, 1, 2), Err(StoreError::OtherRequest)));
+    assert_eq!(begin(bob, 1, 2).unwrap(), Asked::First, "another's key is another");
+    store.answer_request(ada, key(1), b"done").unwrap();
+    assert_eq!(begin(ada, 1, 1).unwrap(), Asked::Answered(b"done".to_vec()));
+    store.forget_request(bob, key(1)).unwrap();
+    assert_eq!(begin(bob, 1, 3).unwrap(), Asked::First);
+    // Answers are forgotten in their time.
+    let never = UnixMs(i64::MIN);
+    let sweep = Sweep {
+        sessions_idle_since: never,
+        pins_before: never,
+        answers_before: UnixMs(NOW.0 + 1),
+        enrolments_before: never,
+        web_sessions_before: (never, never),
+    };
+    assert_eq!(store.sweep(&sweep).unwrap(), 2);
+    assert_eq!(begin(ada, 1, 9).unwrap(), Asked::First);
 }
 
 #[test]
