@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use server_bin::{NameIndex, NameQuery};
+use server_bin::{Facts, FoundKind, NameFilter, NameIndex, NameQuery, Whereabouts};
 use store::NodeId;
 
 const NAMES: i64 = 1_000_000;
@@ -27,7 +27,9 @@ fn search(criterion: &mut Criterion) {
     let mut index = NameIndex::default();
     for number in 0..NAMES {
         let parent = if number < FOLDERS { 1 } else { 2 + number % FOLDERS };
-        assert!(index.place(NodeId(number + 2), NodeId(parent), &name(number), false));
+        let place = Whereabouts { parent: NodeId(parent), is_trashed: false };
+        let facts = Facts { size: number.unsigned_abs(), changed_ms: number };
+        assert!(index.place(NodeId(number + 2), place, &name(number), Some(facts)));
     }
     let mut group = criterion.benchmark_group("search");
     group.throughput(Throughput::Elements(NAMES.unsigned_abs()));
@@ -35,8 +37,12 @@ fn search(criterion: &mut Criterion) {
     // Rare, frequent, of two words, of one letter, and not there.
     for text in ["999999", "kunve", "bari jpg", "a", "nothing of that kind"] {
         let query = NameQuery::new(text).expect("there are words in it");
-        group.bench_function(text, |bencher| bencher.iter(|| black_box(index.find(&query, 51))));
+        group.bench_function(text, |bencher| bencher.iter(|| black_box(index.find(&query, &NameFilter::NONE, 51))));
     }
+    let pictures = NameFilter { kind: Some(FoundKind::Image), sizes: Some(500_000..=u64::MAX), changed_ms: None };
+    group.bench_function("large pictures", |bencher| {
+        bencher.iter(|| black_box(index.find(&NameQuery::any(), &pictures, 51)));
+    });
     group.finish();
 }
 

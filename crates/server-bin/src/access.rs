@@ -75,6 +75,8 @@ pub(crate) enum Action {
     Keep,
     /// To take away: into the trash, or out of a hold.
     TakeAway,
+    /// To take out of the drive's trash for good.
+    Purge,
     /// To report what restoring came to.
     Report,
 }
@@ -102,6 +104,7 @@ pub(crate) fn allowed(who: Who, action: Action) -> bool {
             | Action::Change
             | Action::Keep
             | Action::TakeAway
+            | Action::Purge
             | Action::Report => false,
         },
         Who::Person { role } => role_allows(role, action),
@@ -122,9 +125,13 @@ fn role_allows(role: Role, action: Action) -> bool {
         | Action::Open
         | Action::Read
         | Action::Report => true,
-        Action::Admit | Action::Share | Action::Add | Action::Change | Action::Keep | Action::TakeAway => {
-            role != Role::ReadOnly
-        }
+        Action::Admit
+        | Action::Share
+        | Action::Add
+        | Action::Change
+        | Action::Keep
+        | Action::TakeAway
+        | Action::Purge => role != Role::ReadOnly,
         Action::Oversee | Action::Administer => role == Role::Admin,
     }
 }
@@ -137,7 +144,7 @@ fn scope_allows(scope: Scope, action: Action) -> bool {
         Action::Read | Action::Report => matches!(scope, Scope::Read | Scope::Restore | Scope::Admin),
         Action::Change | Action::Keep => matches!(scope, Scope::Restore | Scope::Admin),
         Action::TakeAway | Action::SeeLogins | Action::Oversee => scope == Scope::Admin,
-        Action::KeepLogins | Action::Admit | Action::Share | Action::Administer => false,
+        Action::KeepLogins | Action::Admit | Action::Share | Action::Administer | Action::Purge => false,
         Action::See | Action::LogIn | Action::Measure(_) => false,
     }
 }
@@ -364,6 +371,7 @@ mod tests {
         File DELETE                    . .   x x .   . . . x   . . . x   . . . .
         Form POST                      . .   x x .   . . x x   . . x x   . . . .
         Known POST                     . .   x x x   . x x x   . x x x   . x x x
+        Place POST                     . .   x x .   . . x x   . . x x   . . . .
         Zip GET                        . .   x x x   . x x x   . x x x   . x x x
         Zip POST                       . .   x x x   . x x x   . x x x   . x x x
         Entry GET                      . .   x x x   . x x x   . x x x   . x x x
@@ -375,6 +383,7 @@ mod tests {
         VersionRestore POST            . .   x x .   . . x x   . . x x   . . . .
         Trash GET                      . .   x x x   . x x x   . x x x   . x x x
         TrashRestore POST              . .   x x .   . . x x   . . x x   . . . .
+        TrashPurge POST                . .   x x .   . . . .   . . . .   . . . .
         Search GET                     . .   x x x   . x x x   . x x x   . x x x
         Shares GET                     . .   x x x   . . . x   . . . x   . . . x
         Shares POST                    . .   x x .   . . . .   . . . .   . . . .
@@ -423,6 +432,7 @@ mod tests {
         SnapshotDiff GET               . .   x x x   . x x x   . x x x   . x x x
         Jobs GET                       . .   x . .   . . . x   . . . .   . . . .
         Jobs POST                      . .   x . .   . . . .   . . . .   . . . .
+        Job DELETE                     . .   x . .   . . . .   . . . .   . . . .
         Dav OPTIONS                    x x   . . .   . . . .   . . . .   . . . .
         Dav GET                        . .   x x x   . x x x   . x x x   . x x x
         Dav HEAD                       . .   x x x   . x x x   . x x x   . x x x

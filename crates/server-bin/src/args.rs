@@ -1,6 +1,7 @@
 //! The command line: what may be said, and how the help explains it. What is said means is decided elsewhere.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,9 @@ pub enum Command {
     /// Look at the settings
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Write everything that can be set to one file, and take such a file in
+    #[command(subcommand)]
+    Settings(SettingsCommand),
     /// Take keys out, to be kept elsewhere
     #[command(subcommand)]
     Key(KeyCommand),
@@ -193,12 +197,14 @@ pub enum CatalogCommand {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Print every setting, its value, and where it is from: a flag, a variable, the file, or the default
-    Show(Box<ConfigShow>),
+    Show(Box<ConfigArguments>),
+    /// Tell what is wrong with the settings and what they name, before `serve` would; changes nothing
+    Check(Box<ConfigArguments>),
 }
 
-/// Print settings: those that `serve` would have with the same flags.
+/// The settings that `serve` would have with the same flags.
 #[derive(Debug, Args)]
-pub struct ConfigShow {
+pub struct ConfigArguments {
     /// What would be said to `serve`.
     #[command(flatten)]
     pub serve: Serve,
@@ -210,6 +216,35 @@ pub struct ConfigShow {
         hide_env_values = true
     )]
     pub json: bool,
+}
+
+/// All settings.
+#[derive(Debug, Subcommand)]
+pub enum SettingsCommand {
+    /// Write all that is set: settings of file and environment, accounts, quotas, retention; no passwords, keys and tokens
+    Export {
+        /// The new file [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// The server.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make all settings those of such a file; what it does not name stays as it is
+    ///
+    /// Accounts that are missing are added, without a password. Settings of the file `server.toml` are written there only if it is
+    /// not there yet; otherwise the lines that differ are told.
+    Import {
+        /// The file that `settings export` wrote
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Only tell what would change
+        #[arg(long)]
+        dry_run: bool,
+        /// The server.
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 /// Keys.
@@ -709,31 +744,40 @@ pub enum RetentionCommand {
 }
 
 /// What stays of a chain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Rules {
     /// Keep so many of the newest
     #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_last: Option<u32>,
     /// Keep the newest of each of the last N hours that have any
     #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_hourly: Option<u32>,
     /// Keep the newest of each of the last N days that have any
     #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_daily: Option<u32>,
     /// Keep the newest of each of the last N weeks that have any
     #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_weekly: Option<u32>,
     /// Keep the newest of each of the last N months that have any
     #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_monthly: Option<u32>,
     /// Keep the newest of each of the last N years that have any
     #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_yearly: Option<u32>,
     /// Keep all that are no older
     #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_within: Option<Span>,
     /// Let nothing go that is younger, whatever rules or devices say [default: 14d]
     #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_age: Option<Span>,
 }
 
@@ -749,6 +793,22 @@ impl Rules {
         "keep_within",
         "min_age",
     ];
+
+    /// The rules that say this policy.
+    pub(crate) fn of(policy: &Policy) -> Self {
+        let count = |said: u32| (said > 0).then_some(said);
+        let span = |ms: u64| Span(Duration::from_millis(ms));
+        Self {
+            keep_last: count(policy.keep_last),
+            keep_hourly: count(policy.keep_hourly),
+            keep_daily: count(policy.keep_daily),
+            keep_weekly: count(policy.keep_weekly),
+            keep_monthly: count(policy.keep_monthly),
+            keep_yearly: count(policy.keep_yearly),
+            keep_within: (policy.keep_within_ms > 0).then(|| span(policy.keep_within_ms)),
+            min_age: Some(span(policy.min_age_ms)),
+        }
+    }
 
     /// The policy they say; `None` when they say nothing.
     pub(crate) fn policy(self) -> Option<Policy> {

@@ -10,8 +10,8 @@ use store::{NewAuditEntry, Store};
 
 use crate::clock;
 
-/// Refused logins that get a line of their own in a minute: guessing must not fill the disk.
-const REFUSALS_PER_MINUTE: u32 = 60;
+/// Lines in a minute of what strangers cause: neither guessing nor a link may fill the disk.
+const LINES_PER_MINUTE: u32 = 60;
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize, utoipa::ToSchema)]
@@ -55,6 +55,8 @@ pub enum Event {
     ShareRevoked,
     /// Files came in by such a link
     ShareUpload,
+    /// A file, or an archive, went out by such a link
+    ShareDownload,
     /// An enrolment string was made
     DeviceInvited,
     /// A device was enrolled
@@ -79,6 +81,8 @@ pub enum Event {
     ChangeConfirmed,
     /// A collection of garbage or a verification was started by hand
     JobStarted,
+    /// Such a job was ended before its time
+    JobCancelled,
     /// A plain mirror of a drive or a chain was brought in step by hand
     MirrorMade,
     /// Garbage was collected
@@ -132,14 +136,14 @@ impl Actor {
     }
 }
 
-/// Lets through so many lines a minute.
+/// Lets through so many lines a minute, of what strangers can cause.
 #[derive(Debug, Default)]
-pub(crate) struct RefusalBrake {
+pub(crate) struct LineBrake {
     minute: Mutex<Option<(Instant, u32)>>,
 }
 
-impl RefusalBrake {
-    /// Whether one more refused login gets a line.
+impl LineBrake {
+    /// Whether one more gets a line.
     pub(crate) fn admits(&self, now: Instant) -> bool {
         let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
         let (start, count) = match *minute {
@@ -147,7 +151,7 @@ impl RefusalBrake {
             _ => (now, 0),
         };
         *minute = Some((start, count.saturating_add(1)));
-        count < REFUSALS_PER_MINUTE
+        count < LINES_PER_MINUTE
     }
 }
 
@@ -157,7 +161,7 @@ mod tests {
 
     #[test]
     fn guessing_does_not_fill_the_log() {
-        let brake = RefusalBrake::default();
+        let brake = LineBrake::default();
         let now = Instant::now();
         let admitted = (0..1000).filter(|_| brake.admits(now)).count();
         assert_eq!(admitted, 60);

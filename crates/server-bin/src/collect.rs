@@ -11,6 +11,7 @@ use crate::catalog_backup;
 use crate::clock;
 use crate::home::Home;
 use crate::housekeeping;
+use crate::jobs;
 use crate::live::{Activity, ActivityKind};
 use crate::release;
 use crate::service::Service;
@@ -39,18 +40,18 @@ pub(crate) struct Request {
 struct Teller<'a, P: FnMut(GcPhase, u64, u64)> {
     told: RefCell<(Instant, P)>,
     rested: Cell<Instant>,
-    /// The server it runs in, if one runs.
-    service: Option<&'a Service>,
+    /// The server it runs in, if one runs, and whether it is to end before its time.
+    live: Option<(&'a Service, &'a dyn Fn() -> bool)>,
 }
 
 impl<'a, P: FnMut(GcPhase, u64, u64)> Teller<'a, P> {
-    fn new(progress: P, service: Option<&'a Service>) -> Self {
+    fn new(progress: P, live: Option<(&'a Service, &'a dyn Fn() -> bool)>) -> Self {
         let now = Instant::now();
-        Self { told: RefCell::new((now, progress)), rested: Cell::new(now), service }
+        Self { told: RefCell::new((now, progress)), rested: Cell::new(now), live }
     }
 
     fn rest(&self) {
-        if self.service.is_some_and(|service| service.metrics.clients.get() > 0) && !self.is_stopped() {
+        if self.live.is_some_and(|(service, _)| service.metrics.clients.get() > 0) && !self.is_stopped() {
             std::thread::sleep((self.rested.get().elapsed() * REST_FACTOR).min(REST_MAX));
         }
         self.rested.set(Instant::now());
@@ -68,7 +69,7 @@ impl<P: FnMut(GcPhase, u64, u64)> GcMonitor for Teller<'_, P> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.service.is_some_and(|service| service.stop.is_cancelled())
+        self.live.is_some_and(|(_, is_stopped)| is_stopped())
     }
 }
 
@@ -81,7 +82,7 @@ pub(crate) fn collect(
     home: &Home,
     request: Request,
     progress: impl FnMut(GcPhase, u64, u64),
-    service: Option<&Service>,
+    live: Option<(&Service, &dyn Fn() -> bool)>,
 ) -> Result<Vec<GcReport>, StoreError> {
     let store = &home.store;
     let grace = request.grace.unwrap_or(home.settings.gc_grace);
@@ -96,7 +97,7 @@ pub(crate) fn collect(
         // Sessions that nobody comes back to keep nothing any longer.
         housekeeping::sweep(store, &home.settings)?;
     }
-    let teller = Teller::new(progress, service);
+    let teller = Teller::new(progress, live);
     let first = store.collect_garbage(&options, &teller, clock::now())?;
     back_up_catalog(home, &first);
     let released = release_bases(home, &first, &|| teller.is_stopped());
@@ -200,16 +201,8 @@ pub(crate) async fn run_by_schedule(service: Arc<Service>) {
         }
         wait = interval;
         let collecting = Arc::clone(&service);
-        let collected = tokio::task::spawn_blocking(move || {
-            let request = Request { is_now: false, is_dry_run: false, grace: None };
-            let progress = |phase, done, total| tracing::debug!(?phase, done, total, "collecting garbage");
-            let collected = collect(&collecting.home, request, progress, Some(&collecting));
-            collected.inspect_err(|error| collecting.note(error))
-        });
-        match collected.await {
-            Ok(Ok(reports)) => note(&reports, Some(&service)),
-            Ok(Err(error)) => tracing::warn!(%error, "garbage could not be collected"),
-            Err(error) => tracing::error!(%error, "collecting garbage failed"),
+        if let Err(error) = tokio::task::spawn_blocking(move || jobs::collect_by_schedule(&collecting)).await {
+            tracing::error!(%error, "collecting garbage failed");
         }
     }
 }

@@ -10,10 +10,11 @@ use crate::base_path::BasePath;
 use crate::failure::{Failure, FailureKind};
 use crate::host_port::HostPort;
 use crate::mirror::MirrorSetting;
-use crate::options::{LogFormat, LogLevel, MetricsAccess, Options};
+use crate::options::{LogFormat, LogLevel, MetricsAccess, Options, PermanentDelete};
 use crate::units::{ByteCount, Span};
 
-const FILE_NAME: &str = "server.toml";
+/// The settings file in the data directory.
+pub(crate) const FILE_NAME: &str = "server.toml";
 const PACK_SIZE_MIN: u64 = 64 << 10;
 const PACK_SIZE_MAX: u64 = 128 << 20;
 const SCRUB_RATE_MIN: u64 = 64 << 10;
@@ -60,6 +61,9 @@ pub struct Settings {
     pub max_unauthenticated: usize,
     pub max_account_connections: usize,
     pub max_sessions: usize,
+    /// Longest file of a drive, in bytes.
+    pub max_file_size: Option<u64>,
+    pub permanent_delete: PermanentDelete,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
 }
@@ -80,13 +84,23 @@ impl Settings {
     }
 
     pub(crate) fn from_options(options: Options) -> Result<Self, Failure> {
+        let settings = Self::unchecked(options)?;
+        settings.check_plain(settings.listen)?;
+        match settings.out_of_bounds().first() {
+            Some((name, bound)) => Err(Failure::usage(format!("{name} is out of bounds: {bound} is allowed"))),
+            None => Ok(settings),
+        }
+    }
+
+    /// The same, whatever the bounds.
+    pub(crate) fn unchecked(options: Options) -> Result<Self, Failure> {
         let data_dir = options.data_dir.ok_or_else(|| {
             Failure::usage("no data directory is named")
                 .hint("say --data-dir DIR, or set BACKUP_SERVER_DATA_DIR; the server keeps everything there")
         })?;
         let span = |said: Option<Span>, default_ms| said.map_or(Duration::from_millis(default_ms), |s| s.0);
         let count = |said: Option<NonZeroUsize>, default| said.map_or(default, NonZeroUsize::get);
-        let settings = Self {
+        Ok(Self {
             data_dir,
             listen: options.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
             address: options.address,
@@ -123,11 +137,11 @@ impl Settings {
             max_unauthenticated: count(options.max_unauthenticated, 256),
             max_account_connections: count(options.max_account_connections, 256),
             max_sessions: count(options.max_sessions, 64),
+            max_file_size: options.max_file_size.map(|bytes| bytes.0),
+            permanent_delete: options.permanent_delete.unwrap_or(PermanentDelete::Admins),
             log_level: options.log_level.unwrap_or(LogLevel::Info),
             log_format: options.log_format.unwrap_or(LogFormat::Text),
-        };
-        settings.check()?;
-        Ok(settings)
+        })
     }
 
     /// The same as options, none of them left out that has a value.
@@ -169,9 +183,17 @@ impl Settings {
             max_unauthenticated: NonZeroUsize::new(self.max_unauthenticated),
             max_account_connections: NonZeroUsize::new(self.max_account_connections),
             max_sessions: NonZeroUsize::new(self.max_sessions),
+            max_file_size: self.max_file_size.map(ByteCount),
+            permanent_delete: Some(self.permanent_delete),
             log_level: Some(self.log_level),
             log_format: Some(self.log_format),
         }
+    }
+
+    /// The address of the start page for a browser that finds the server at `place`, with its last slash.
+    pub(crate) fn url_at(&self, place: &HostPort) -> String {
+        let scheme = if self.plain_http { "http" } else { "https" };
+        format!("{scheme}://{place}{}/", self.base_path)
     }
 
     /// Whether this may be served on `address`: without TLS on loopback only.
@@ -184,8 +206,8 @@ impl Settings {
         Err(Failure::new(FailureKind::NotAllowed, message).hint(hint))
     }
 
-    fn check(&self) -> Result<(), Failure> {
-        self.check_plain(self.listen)?;
+    /// The settings that are out of bounds, each with what is allowed.
+    pub(crate) fn out_of_bounds(&self) -> Vec<(&'static str, &'static str)> {
         let bounds = [
             ("pack-size", (PACK_SIZE_MIN..=PACK_SIZE_MAX).contains(&self.pack_size), "64KiB to 128MiB"),
             ("seal-interval", self.seal_interval <= SEAL_INTERVAL_MAX, "at most 60s"),
@@ -195,13 +217,11 @@ impl Settings {
             ("login-timeout", !self.login_timeout.is_zero(), "more than 0s"),
             ("login-idle", !self.login_idle.is_zero(), "more than 0s"),
             ("login-lifetime", !self.login_lifetime.is_zero(), "more than 0s"),
+            ("max-file-size", self.max_file_size != Some(0), "1B or more"),
             ("hosts", self.hosts.iter().all(|name| is_host_name(name)), "names without port, such as backup.example"),
             ("idle-timeout", !self.idle_timeout.is_zero(), "more than 0s"),
         ];
-        match bounds.into_iter().find(|(_, holds, _)| !holds) {
-            Some((name, _, bound)) => Err(Failure::usage(format!("{name} is out of bounds: {bound} is allowed"))),
-            None => Ok(()),
-        }
+        bounds.into_iter().filter(|(_, holds, _)| !holds).map(|(name, _, bound)| (name, bound)).collect()
     }
 }
 
@@ -221,11 +241,16 @@ pub(crate) struct FileOptions {
 impl FileOptions {
     /// Those of the file that `config` names, else of the one in the data directory, if there is one.
     pub(crate) fn of(said: &Options, config: Option<&Path>) -> Result<Self, Failure> {
-        let beside = || said.data_dir.as_ref().map(|dir| dir.join(FILE_NAME)).filter(|path| path.exists());
-        match config.map(Path::to_owned).or_else(beside) {
+        match Self::path(said, config) {
             Some(path) => Ok(Self { options: read_file(&path)?, path: Some(path) }),
             None => Ok(Self::default()),
         }
+    }
+
+    /// The file that holds: the one that `config` names, else the one in the data directory, if there is one.
+    pub(crate) fn path(said: &Options, config: Option<&Path>) -> Option<PathBuf> {
+        let beside = || said.data_dir.as_ref().map(|dir| dir.join(FILE_NAME)).filter(|path| path.exists());
+        config.map(Path::to_owned).or_else(beside)
     }
 }
 

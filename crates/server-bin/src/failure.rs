@@ -100,6 +100,11 @@ impl Failure {
         self.kind
     }
 
+    /// The ways out, if there are any.
+    pub(crate) fn ways_out(&self) -> Option<String> {
+        Some(self.hints.join("; ")).filter(|hints| !hints.is_empty())
+    }
+
     /// What happened and why, without the ways out.
     pub(crate) fn in_one_line(&self) -> String {
         std::iter::once(&self.message).chain(&self.causes).map(String::as_str).collect::<Vec<_>>().join(": ")

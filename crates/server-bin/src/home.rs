@@ -12,6 +12,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::host_port::HostPort;
 use crate::identity::Identity;
 use crate::keys::{ServerKeys, random};
+use crate::lan;
 use crate::private_files;
 use crate::vault_keys;
 
@@ -67,6 +68,9 @@ impl Home {
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
         let listen = self.settings.listen.ip();
         names.extend((!listen.is_unspecified() && !listen.is_loopback()).then(|| listen.to_string()));
+        if listen.is_unspecified() {
+            names.extend(lan::addresses().iter().map(ToString::to_string));
+        }
         names.extend(self.settings.address.as_ref().map(|address| address.host.clone()));
         names.dedup();
         Identity::open(&self.keys_dir(), &names, clock::wall())
@@ -129,15 +133,16 @@ impl Home {
         Ok(first)
     }
 
-    /// The address of the start page for a browser, with its last slash; `listens` is where the server does.
+    /// The address of the start page for a browser, with its last slash; `listens` is where the server does. The first of
+    /// [`page_urls`](Self::page_urls).
     pub(crate) fn page_url(&self, listens: &HostPort) -> String {
-        let scheme = if self.settings.plain_http { "http" } else { "https" };
-        let place = self.settings.address.as_ref().unwrap_or(listens);
-        // Whoever listens everywhere is found here, too.
-        let is_unspecified = place.host.parse().is_ok_and(|host: std::net::IpAddr| host.is_unspecified());
-        let place =
-            if is_unspecified { HostPort { host: "localhost".to_owned(), port: place.port } } else { place.clone() };
-        format!("{scheme}://{place}{}/", self.settings.base_path)
+        self.page_urls(listens).swap_remove(0)
+    }
+
+    /// The same, under all addresses that are known; the first of a server that listens everywhere is that on this machine.
+    pub(crate) fn page_urls(&self, listens: &HostPort) -> Vec<String> {
+        let places = lan::places(self.settings.address.as_ref().unwrap_or(listens));
+        places.iter().map(|place| self.settings.url_at(place)).collect()
     }
 
     /// Invites a device; the secret it has to show.

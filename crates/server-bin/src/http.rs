@@ -22,8 +22,8 @@ use crate::login::{self, Caller, Cookies};
 use crate::options::MetricsAccess;
 use crate::rest::{
     account, accounts, activity, archive, audit, devices, events, files, folders, form, health, known, links, openapi,
-    problem, search, second_factor, server, session, setup, shares, statistics, thumbnails, tickets, tokens, trash,
-    tus, versions,
+    problem, repeat, search, second_factor, server, session, setup, shares, statistics, thumbnails, tickets, tokens,
+    trash, tus, versions,
 };
 use crate::rest::{chains, digest, jobs, retention, snapshots};
 use crate::service::Service;
@@ -151,6 +151,8 @@ pub(crate) enum Route {
     Form,
     /// Whether files are here already.
     Known,
+    /// A file whose content is here already.
+    Place,
     /// Files and folders as one archive.
     Zip,
     /// One entry of the drive.
@@ -169,6 +171,8 @@ pub(crate) enum Route {
     Trash,
     /// Something back from there.
     TrashRestore,
+    /// Something there for good.
+    TrashPurge,
     /// Entries of the drive by their names.
     Search,
     /// Links for people without an account.
@@ -231,15 +235,17 @@ pub(crate) enum Route {
     SnapshotsSearch,
     /// What became of a snapshot's files.
     SnapshotDiff,
-    /// Work on the store that is started by hand.
+    /// Long work on the store.
     Jobs,
+    /// One piece of it.
+    Job,
     /// The drive, by WebDAV.
     Dav,
 }
 
 impl Route {
     /// All routes.
-    pub(crate) const ALL: [Self; 77] = [
+    pub(crate) const ALL: [Self; 80] = [
         Self::Page,
         Self::Screen,
         Self::Alive,
@@ -275,6 +281,7 @@ impl Route {
         Self::File,
         Self::Form,
         Self::Known,
+        Self::Place,
         Self::Zip,
         Self::Entry,
         Self::Folder,
@@ -284,6 +291,7 @@ impl Route {
         Self::VersionRestore,
         Self::Trash,
         Self::TrashRestore,
+        Self::TrashPurge,
         Self::Search,
         Self::Shares,
         Self::Share,
@@ -316,6 +324,7 @@ impl Route {
         Self::SnapshotsSearch,
         Self::SnapshotDiff,
         Self::Jobs,
+        Self::Job,
         Self::Dav,
     ];
 
@@ -357,6 +366,7 @@ impl Route {
             Self::File => "/api/v1/files/{*path}",
             Self::Form => "/api/v1/files",
             Self::Known => "/api/v1/known",
+            Self::Place => "/api/v1/place",
             Self::Zip => "/api/v1/zip",
             Self::Entry => "/api/v1/entry",
             Self::Folder => "/api/v1/folder",
@@ -366,6 +376,7 @@ impl Route {
             Self::VersionRestore => "/api/v1/versions/restore",
             Self::Trash => "/api/v1/trash",
             Self::TrashRestore => "/api/v1/trash/restore",
+            Self::TrashPurge => "/api/v1/trash/purge",
             Self::Search => "/api/v1/search",
             Self::Shares => "/api/v1/shares",
             Self::Share => "/api/v1/shares/{id}",
@@ -398,6 +409,7 @@ impl Route {
             Self::SnapshotsSearch => "/api/v1/search/snapshots",
             Self::SnapshotDiff => "/api/v1/snapshots/{id}/diff",
             Self::Jobs => "/api/v1/jobs",
+            Self::Job => "/api/v1/jobs/{number}",
             Self::Dav => "/dav/{*path}",
         }
     }
@@ -445,7 +457,8 @@ impl Route {
                 Method::DELETE => Some(Action::TakeAway),
                 _ => is_get.then_some(Action::Read),
             },
-            Self::Form => is_post.then_some(Action::Change),
+            Self::Form | Self::Place => is_post.then_some(Action::Change),
+            Self::TrashPurge => is_post.then_some(Action::Purge),
             Self::Known | Self::Tickets => is_post.then_some(Action::Read),
             Self::Search | Self::Thumbnail | Self::Digest => is_get.then_some(Action::Read),
             Self::Content | Self::LinkFile | Self::LinkZip => is_get.then_some(Action::See),
@@ -488,6 +501,7 @@ impl Route {
             Self::SnapshotHold => (*method == Method::PUT).then_some(Action::Keep),
             Self::Jobs if is_get => Some(Action::Oversee),
             Self::Jobs => is_post.then_some(Action::Administer),
+            Self::Job => is_delete.then_some(Action::Administer),
             // What a copy or move takes the place of is looked at where that is known.
             Self::Dav => match method.as_str() {
                 "OPTIONS" => Some(Action::See),
@@ -535,6 +549,7 @@ impl Route {
             Self::File => get(files::get).put(files::put).delete(files::delete),
             Self::Form => post(form::post),
             Self::Known => post(known::ask),
+            Self::Place => post(known::place),
             Self::Zip => get(archive::get).post(archive::post),
             Self::Entry => get(folders::stat),
             Self::Folder => get(folders::list).post(folders::make),
@@ -544,6 +559,7 @@ impl Route {
             Self::VersionRestore => post(versions::restore),
             Self::Trash => get(trash::list),
             Self::TrashRestore => post(trash::restore),
+            Self::TrashPurge => post(trash::purge),
             Self::Search => get(search::find),
             Self::Shares => get(shares::list).post(shares::make),
             Self::Share => get(shares::look).delete(shares::revoke),
@@ -576,6 +592,7 @@ impl Route {
             Self::SnapshotsSearch => get(snapshots::find::find),
             Self::SnapshotDiff => get(snapshots::compare::diff),
             Self::Jobs => get(jobs::list).post(jobs::start),
+            Self::Job => delete(jobs::cancel),
             Self::Dav => any(dav::serve).options(dav::terms),
         }
     }
@@ -638,8 +655,12 @@ async fn permit(
         return problem::retry(StatusCode::SERVICE_UNAVAILABLE, "the account has too many connections", wait)
             .into_response();
     }
-    request.extensions_mut().insert(Arc::new(login));
-    next.run(request).await
+    let login = Arc::new(login);
+    request.extensions_mut().insert(Arc::clone(&login));
+    match repeat::is_kept(action) {
+        true => repeat::once(service, &login, request, next).await,
+        false => next.run(request).await,
+    }
 }
 
 fn json_body(status: StatusCode, body: &serde_json::Value) -> Response {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use proto::Secret;
-use store::{OsRandom, Random};
+use store::{AccountId, OsRandom, Random};
 use vault::{KeySlot, SlotError, Unlock, VaultKey};
 use zeroize::Zeroizing;
 
@@ -29,6 +29,7 @@ pub(crate) struct ServerKeys {
     second_factor_key: Zeroizing<[u8; 32]>,
     recovery_code_pepper: Zeroizing<[u8; 32]>,
     catalog_key: Zeroizing<[u8; 32]>,
+    answer_key: Zeroizing<[u8; 32]>,
 }
 
 impl std::fmt::Debug for ServerKeys {
@@ -52,6 +53,7 @@ impl ServerKeys {
             second_factor_key: derive("delta-backup v1 server second factor"),
             recovery_code_pepper: derive("delta-backup v1 server recovery code pepper"),
             catalog_key: derive("delta-backup v1 server catalog backup"),
+            answer_key: derive("delta-backup v1 server answers under keys"),
         }
     }
 
@@ -106,6 +108,13 @@ impl ServerKeys {
     /// Key of the one catalog backup that has this salt.
     pub(crate) fn catalog_backup_key(&self, salt: &[u8; 32]) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(*blake3::keyed_hash(&self.catalog_key, salt).as_bytes())
+    }
+
+    /// Key of the answer to a request of an account under what it said as its idempotency key.
+    pub(crate) fn answer_key(&self, account: AccountId, said: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.answer_key);
+        hasher.update(&account.0.to_le_bytes()).update(said);
+        Zeroizing::new(*hasher.finalize().as_bytes())
     }
 
     /// What the catalog holds of a device's secret.

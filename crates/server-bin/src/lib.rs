@@ -47,6 +47,7 @@ mod ingest;
 mod jobs;
 mod keeper;
 mod keys;
+mod lan;
 mod limits;
 mod listen;
 mod live;
@@ -80,11 +81,11 @@ mod vaults;
 mod websocket;
 
 pub use config::Settings;
-pub use drive::{NameIndex, NameQuery};
+pub use drive::{Facts, FoundKind, NameFilter, NameIndex, NameQuery, Whereabouts};
 pub use failure::{Failure, FailureKind};
 pub use host_port::{HostPort, HostPortError};
 pub use mirror::{MirrorSetting, MirrorSettingError};
-pub use options::{LogFormat, LogLevel, MetricsAccess, Options};
+pub use options::{LogFormat, LogLevel, MetricsAccess, Options, PermanentDelete};
 pub use serve::Server;
 pub use units::{ByteCount, Span, UnitError};
 
@@ -100,7 +101,8 @@ use crate::admin::shares::ShareOrder;
 use crate::admin::{Order, VerifyScope, command};
 use crate::args::{
     AccountCommand, Arguments, Audit, CatalogCommand, Command, ConfigCommand, DeviceCommand, Doctor, Enroll, Gc,
-    KeyCommand, Place, Reindex, Repair, RetentionCommand, Serve, ShareCommand, Status, TokenCommand, Verify,
+    KeyCommand, Place, Reindex, Repair, RetentionCommand, Serve, SettingsCommand, ShareCommand, Status, TokenCommand,
+    Verify,
 };
 use crate::mirror::{MirrorRequest, MirrorSource};
 
@@ -222,6 +224,16 @@ fn dispatch(said: Command, matches: &ArgMatches) -> Result<(), Failure> {
             let mut emit = |item| command::tell(said.json, &mut print, &item);
             return admin::origins::show(&said.serve, innermost(matches), &mut emit);
         }
+        Command::Config(ConfigCommand::Check(said)) => {
+            let mut emit = |item| command::tell(said.json, &mut print, &item);
+            return admin::config_check::run(&said.serve, innermost(matches), &mut emit);
+        }
+        Command::Settings(SettingsCommand::Export { out, place }) => {
+            return admin::settings::export(place, out.as_deref(), &mut print);
+        }
+        Command::Settings(SettingsCommand::Import { file, dry_run, place }) => {
+            return admin::settings::import(place, &file, dry_run, &mut print);
+        }
         Command::Key(KeyCommand::Export { file, passphrase_file, place }) => {
             return command::alone(place, &mut print, |settings, emit| {
                 admin::export::run(settings, &file, passphrase_file.as_deref(), emit)
@@ -302,11 +314,13 @@ async fn serve_until_told(settings: Settings, passed: Option<TcpListener>) -> Re
         server = Server::start_on(settings, passed) => server?,
         () = signals.next() => return Ok(()),
     };
-    print(&format!("listening on {}", server.url()));
-    if let Some(link) = server.setup_link() {
-        print(&format!("set up at {link} (good once, for 24 hours)"));
+    let urls = server.urls();
+    urls.iter().for_each(|url| print(&format!("listening on {url}")));
+    if let Some((first, others)) = server.setup_links().split_first() {
+        print(&format!("set up at {first} (good once, for 24 hours)"));
+        others.iter().for_each(|link| print(&format!("or at {link}")));
     }
-    supervisor::ready(&server.url());
+    supervisor::ready(&urls.join(" "));
     loop {
         tokio::select! {
             () = signals.next() => break,

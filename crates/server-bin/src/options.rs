@@ -151,6 +151,14 @@ pub struct Options {
     #[arg(long, env = "BACKUP_SERVER_MAX_SESSIONS", value_name = "COUNT", help_heading = "Limits")]
     pub max_sessions: Option<NonZeroUsize>,
 
+    /// Longest file that the drive takes, 1B or more; backups are not limited
+    #[arg(long, env = "BACKUP_SERVER_MAX_FILE_SIZE", value_name = "BYTES", help_heading = "Limits")]
+    pub max_file_size: Option<ByteCount>,
+    /// Who may delete for good what is in the trash of their drive, with their password; else it goes after trash-delay
+    /// [default: admins]
+    #[arg(long, env = "BACKUP_SERVER_PERMANENT_DELETE", value_name = "WHO", help_heading = "Limits", value_enum)]
+    pub permanent_delete: Option<PermanentDelete>,
+
     /// Least important messages to log [default: info]
     #[arg(long, env = "BACKUP_SERVER_LOG_LEVEL", value_name = "LEVEL", help_heading = "Logs", value_enum)]
     pub log_level: Option<LogLevel>,
@@ -169,6 +177,18 @@ pub enum MetricsAccess {
     Loopback,
     /// Everybody
     Everywhere,
+}
+
+/// Who may delete for good what is in the trash of their drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PermanentDelete {
+    /// Nobody
+    Off,
+    /// Administrators
+    Admins,
+    /// Everybody who may change the drive
+    Everybody,
 }
 
 /// How important a message is.
@@ -251,6 +271,8 @@ impl Options {
             max_unauthenticated: self.max_unauthenticated.or(others.max_unauthenticated),
             max_account_connections: self.max_account_connections.or(others.max_account_connections),
             max_sessions: self.max_sessions.or(others.max_sessions),
+            max_file_size: self.max_file_size.or(others.max_file_size),
+            permanent_delete: self.permanent_delete.or(others.permanent_delete),
             log_level: self.log_level.or(others.log_level),
             log_format: self.log_format.or(others.log_format),
         }

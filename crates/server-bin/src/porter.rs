@@ -32,10 +32,17 @@ pub(crate) struct Porter<'a> {
 
 /// A link with which somebody sets an account's name and password, once.
 pub(crate) struct SetupLink {
-    /// Where it leads.
-    pub(crate) url: String,
+    /// Where it leads: one address, or several that lead to the same. Not empty.
+    pub(crate) urls: Vec<String>,
     /// After this moment it is void.
     pub(crate) expires: UnixMs,
+}
+
+impl SetupLink {
+    /// The address that is said where there is room for one.
+    pub(crate) fn into_url(mut self) -> String {
+        self.urls.swap_remove(0)
+    }
 }
 
 impl Porter<'_> {
@@ -117,8 +124,9 @@ impl Porter<'_> {
         made.map_err(|error| failed("cannot make a set-up link", &error))?;
         self.note(Event::SetupLinkMade, &account.name, "");
         // What stands behind # no browser sends and no proxy logs.
-        let (page, secret) = (self.home.page_url(listens), object::hex::encode(secret.expose()));
-        Ok(SetupLink { url: format!("{page}setup#{secret}.{}", account.name), expires })
+        let secret = object::hex::encode(secret.expose());
+        let pages = self.home.page_urls(listens).into_iter();
+        Ok(SetupLink { urls: pages.map(|page| format!("{page}setup#{secret}.{}", account.name)).collect(), expires })
     }
 
     /// Takes an account's second factor away, if it has one; its sessions in browsers end.

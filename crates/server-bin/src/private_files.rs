@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use rustix::fs::{Access, access};
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, FailureKind};
@@ -31,15 +32,53 @@ pub(crate) fn ensure_dir(path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) => return Err(unavailable(error)),
     }
+    match look_at_dir(path)? {
+        Dir::OfOthersToo => fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(unavailable),
+        Dir::Private => Ok(()),
+    }
+}
+
+/// Whether [`ensure_dir`] could make `path` a folder of this user alone; changes nothing.
+///
+/// # Errors
+/// As [`ensure_dir`].
+pub(crate) fn check_dir(path: &Path) -> Result<(), Failure> {
+    let there = path.ancestors().find(|above| above.exists());
+    let there = there.filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if there == path {
+        look_at_dir(path)?;
+    }
+    if !there.is_dir() {
+        return Err(Failure::new(FailureKind::Unavailable, format!("{} is not a directory", there.display())));
+    }
+    access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        let message = format!("this user may not write in {}", there.display());
+        Failure::new(FailureKind::Unavailable, message)
+            .because(&error)
+            .hint("run this as the server's user, or give it the directory with chown")
+    })
+}
+
+/// A directory that can be used.
+enum Dir {
+    Private,
+    /// It is empty, and others can enter it.
+    OfOthersToo,
+}
+
+fn look_at_dir(path: &Path) -> Result<Dir, Failure> {
+    let unavailable = |error: std::io::Error| {
+        Failure::new(FailureKind::Unavailable, format!("cannot use the directory {}", path.display())).because(&error)
+    };
     let metadata = fs::metadata(path).map_err(unavailable)?;
     if !metadata.is_dir() {
         return Err(Failure::new(FailureKind::Unavailable, format!("{} is not a directory", path.display())));
     }
     let is_empty = fs::read_dir(path).map_err(unavailable)?.next().is_none();
     if metadata.mode() & OTHERS != 0 && is_empty {
-        return fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(unavailable);
+        return Ok(Dir::OfOthersToo);
     }
-    check_private(path, &metadata, "700")
+    check_private(path, &metadata, "700").map(|()| Dir::Private)
 }
 
 /// Reads a file that only the server's user can read; `None` when there is none.
@@ -91,6 +130,16 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<(
     File::open(parent)?.sync_all()
 }
 
+/// Writes a new file that only this user can read; durable.
+///
+/// # Errors
+/// When there is one of this name, or the disk refuses.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
 /// Writes a file, makes it safe, and removes it again: whether a disk takes anything.
 ///
 /// # Errors
@@ -137,5 +186,18 @@ mod tests {
         fs::write(path.join("file"), b"").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
         assert!(ensure_dir(&path).unwrap_err().report().contains("chmod 700"));
+    }
+
+    #[test]
+    fn a_folder_is_looked_at_without_being_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        check_dir(&path).unwrap();
+        assert!(!dir.path().join("a").exists());
+        fs::write(dir.path().join("a"), b"").unwrap();
+        assert!(check_dir(&path).unwrap_err().report().contains("a is not a directory"));
+        assert!(check_dir(&dir.path().join("a")).is_err());
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(check_dir(dir.path()).unwrap_err().report().contains("chmod 700"));
     }
 }

@@ -8,6 +8,7 @@ use store::{Due, PackChoice, PackReport, StoreError, UnixMs};
 
 use crate::audit::{Actor, Event};
 use crate::clock;
+use crate::jobs;
 use crate::live::Activity;
 use crate::service::Service;
 
@@ -46,8 +47,10 @@ pub(crate) async fn run(service: Arc<Service>) {
                 true
             }
         };
+        let is_damaged = round.damaged_packs > 0;
         if is_idle && let Some(activity) = round.take() {
             tell_audit(&service, activity.detail.clone()).await;
+            jobs::note_scrub(&service, &activity.detail, is_damaged);
             service.feed.push(activity);
         }
         let pause = if is_idle { interval.min(LOOK_INTERVAL_MAX) } else { Duration::ZERO };

@@ -17,6 +17,7 @@ use crate::gate::GateLimits;
 use crate::home::Home;
 use crate::host_port::HostPort;
 use crate::identity::Shown;
+use crate::lan;
 use crate::listen::{self, Front};
 use crate::porter::Porter;
 use crate::service::Service;
@@ -27,7 +28,7 @@ pub struct Server {
     service: Arc<Service>,
     address: SocketAddr,
     pin: [u8; 32],
-    setup_link: Option<String>,
+    setup_links: Vec<String>,
     connections: TaskTracker,
     accepting: JoinHandle<()>,
 }
@@ -79,9 +80,9 @@ impl Server {
             })?;
         }
         let listens = HostPort::from(address);
-        let (home, setup_link) = tokio::task::spawn_blocking(move || {
-            let link = first_setup_link(&home, &listens)?;
-            Ok((home, link))
+        let (home, setup_links) = tokio::task::spawn_blocking(move || {
+            let links = first_setup_links(&home, &listens)?;
+            Ok((home, links))
         })
         .await
         .map_err(|error| Failure::new(FailureKind::Internal, "the server failed while it started").because(&error))??;
@@ -106,7 +107,7 @@ impl Server {
         let server = Self {
             address,
             pin,
-            setup_link,
+            setup_links,
             connections: front.tasks.clone(),
             accepting: tokio::spawn(listen::accept(listener, front)),
             service: Arc::clone(&service),
@@ -138,18 +139,24 @@ impl Server {
         self.pin
     }
 
-    /// The link with which the administrator sets name and password; only while no administrator has a password.
+    /// The link with which the administrator sets name and password, under each address that is known; none once an
+    /// administrator has a password.
     #[must_use]
-    pub fn setup_link(&self) -> Option<&str> {
-        self.setup_link.as_deref()
+    pub fn setup_links(&self) -> &[String] {
+        &self.setup_links
     }
 
-    /// Where a browser finds it.
+    /// Where a browser on this machine finds it.
     #[must_use]
     pub fn url(&self) -> String {
+        self.urls().swap_remove(0)
+    }
+
+    /// Where a browser finds it: one address, or several where it listens on all of them.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
         let settings = &self.service.home.settings;
-        let scheme = if settings.plain_http { "http" } else { "https" };
-        format!("{scheme}://{}{}/", self.address, settings.base_path)
+        lan::places(&HostPort::from(self.address)).iter().map(|place| settings.url_at(place)).collect()
     }
 
     /// Looks again at what can be another one while it runs: the certificate.
@@ -193,10 +200,10 @@ impl Server {
     }
 }
 
-fn first_setup_link(home: &Home, listens: &HostPort) -> Result<Option<String>, Failure> {
-    let Some(account) = home.account_to_set_up()? else { return Ok(None) };
+fn first_setup_links(home: &Home, listens: &HostPort) -> Result<Vec<String>, Failure> {
+    let Some(account) = home.account_to_set_up()? else { return Ok(Vec::new()) };
     let porter = Porter { home, revoked: None, actor: Actor::server() };
-    Ok(Some(porter.setup_link(&account, listens)?.url))
+    Ok(porter.setup_link(&account, listens)?.urls)
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::RefusalBrake;
+use crate::audit::LineBrake;
 use crate::basis::BasisCache;
 use crate::clock;
 #[cfg(test)]
@@ -34,6 +34,7 @@ use crate::options::Options;
 use crate::pool::Pool;
 use crate::proxies::Proxies;
 use crate::rest::links::Downloads;
+use crate::rest::repeat::Answering;
 use crate::rest::tickets::Tickets;
 use crate::rest::tus::Turns;
 use crate::slots::AccountSlots;
@@ -65,7 +66,9 @@ pub(crate) struct Service {
     /// Slows those down who give wrong passwords.
     pub(crate) back_off: BackOff,
     /// Which refused logins get into the audit log.
-    pub(crate) refusals: RefusalBrake,
+    pub(crate) refusals: LineBrake,
+    /// Which downloads by links do.
+    pub(crate) link_uses: LineBrake,
     /// Names of this server.
     pub(crate) hosts: Hosts,
     /// Who may ask for others.
@@ -94,6 +97,8 @@ pub(crate) struct Service {
     pub(crate) thumbnails: Thumbnails,
     /// Who is at work on which upload.
     pub(crate) turns: Arc<Turns>,
+    /// Requests under a key that are being answered.
+    pub(crate) answering: Answering,
     /// What an administrator started by hand.
     pub(crate) jobs: Jobs,
     /// What WebDAV clients have locked.
@@ -130,7 +135,8 @@ impl Service {
             passwords: Passwords::new(),
             verified: Verified::new()?,
             back_off: BackOff::default(),
-            refusals: RefusalBrake::default(),
+            refusals: LineBrake::default(),
+            link_uses: LineBrake::default(),
             hosts: Hosts::new(&home.settings),
             proxies: Proxies::new(&home.settings.trusted_proxies),
             listens,
@@ -145,6 +151,7 @@ impl Service {
             digests: Digests::default(),
             thumbnails: Thumbnails::default(),
             turns: Arc::default(),
+            answering: Answering::default(),
             jobs: Jobs::default(),
             locks: Arc::default(),
             board: Arc::default(),

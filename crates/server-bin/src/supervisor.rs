@@ -28,9 +28,9 @@ pub(crate) fn listener() -> Result<Option<TcpListener>, Failure> {
     })
 }
 
-/// The server answers at `url`.
-pub(crate) fn ready(url: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(&format!("listening on {url}"))]);
+/// The server answers at `urls`.
+pub(crate) fn ready(urls: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(&format!("listening on {urls}"))]);
 }
 
 /// The server has begun to stop.

@@ -143,6 +143,13 @@ fn for_people(item: &Item) -> String {
     match item {
         Item::Status(status) => status_text(status),
         Item::Setting(setting) => setting.text(),
+        Item::SettingProblem(problem) => problem.text(),
+        Item::SettingsChecked(checked) => checked.text(),
+        Item::SettingChange(change) => change.text(),
+        Item::SettingsExported { text: Some(text), .. } => text.trim_end().to_owned(),
+        Item::SettingsExported { file, text: None } => {
+            format!("wrote the settings to {}", file.as_deref().unwrap_or("-"))
+        }
         Item::Check(check) => check.text(),
         Item::Enrolment(enrolment) => enrolment_text(enrolment),
         Item::Account(account) => account_text(account),
@@ -458,6 +465,11 @@ pub(crate) fn upkeep_text(item: &Item) -> String {
         | Item::SetupLink(_)
         | Item::Audit(_)
         | Item::Setting(_)
+        | Item::SettingProblem(_)
+        | Item::SettingsChecked(_)
+        | Item::SettingsExported { .. }
+        | Item::SettingChange(_)
+        | Item::CatalogSettings(_)
         | Item::Check(_)
         | Item::Token(_)
         | Item::Gc(_)

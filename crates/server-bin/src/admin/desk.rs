@@ -16,8 +16,9 @@ use crate::failure::{Failure, FailureKind};
 use crate::home::{Home, failed, keys_dir};
 use crate::host_port::HostPort;
 use crate::identity::Identity;
+use crate::lan;
 use crate::mirror::{self, MirrorRequest};
-use crate::porter::{Porter, SetupLink, role_name};
+use crate::porter::{Porter, role_name};
 use crate::service::{Revoked, Service};
 
 /// Does what orders say.
@@ -82,9 +83,9 @@ impl Desk<'_> {
                 let account = self.home.account_or_first(account.as_deref())?;
                 let listens =
                     self.live.map_or_else(|| HostPort::from(self.home.settings.listen), |live| live.address.clone());
-                let SetupLink { url, expires } = self.porter().setup_link(&account, &listens)?;
-                let expires_ms = clock::wire_ms(expires);
-                emit(Item::SetupLink(SetupLinkItem { account: account.name, setup_link: url, expires_ms }));
+                let link = self.porter().setup_link(&account, &listens)?;
+                let expires_ms = clock::wire_ms(link.expires);
+                emit(Item::SetupLink(SetupLinkItem { account: account.name, setup_link: link.into_url(), expires_ms }));
             }
             Order::RemoveSecondFactor { account } => {
                 let removed = self.porter().remove_second_factor(&self.home.account(&account)?);
@@ -124,6 +125,8 @@ impl Desk<'_> {
             Order::RunRetention { chain, policy, is_large_confirmed } => {
                 self.run_retention(chain.as_deref(), policy.as_ref(), is_large_confirmed, emit)?;
             }
+            Order::ExportSettings => emit(Item::CatalogSettings(Box::new(self.catalog_settings()?))),
+            Order::ImportSettings { settings, dry_run } => self.import_settings(&settings, dry_run, emit)?,
             Order::ConfirmClock => self.confirm_clock(emit)?,
             Order::ConfirmChange { chain } => self.confirm_change(chain.as_deref(), emit)?,
         }
@@ -251,11 +254,11 @@ impl Desk<'_> {
         }
         let listens = self.live.map_or_else(|| HostPort::from(settings.listen), |live| live.address.clone());
         let is_unspecified = listens.host.parse().is_ok_and(|host: std::net::IpAddr| host.is_unspecified());
-        if is_unspecified || listens.port == 0 {
-            return Err(Failure::usage("it is not known where clients find this server")
-                .hint("say --address HOST:PORT, or put a line `address = \"HOST:PORT\"` into server.toml"));
-        }
-        Ok(listens)
+        let place = if is_unspecified { lan::place(&listens) } else { Some(listens) };
+        place.filter(|place| place.port != 0).ok_or_else(|| {
+            Failure::usage("it is not known where clients find this server")
+                .hint("say --address HOST:PORT, or put a line `address = \"HOST:PORT\"` into server.toml")
+        })
     }
 
     fn identity(&self, address: &HostPort, plain: bool) -> Result<ServerIdentity, Failure> {

@@ -1,5 +1,6 @@
 //! `doctor`: looks at everything that a server needs, and says what is wrong and what to do about it. Changes nothing.
 
+use std::io::ErrorKind;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -177,9 +178,10 @@ fn of_status(status: &StatusItem, settings: &Settings) -> Vec<CheckItem> {
 /// Whether something answers where the server says that it listens.
 fn reached(url: &str) -> CheckItem {
     let place = url.split('/').nth(2).unwrap_or_default();
-    let connected = place.to_socket_addrs().and_then(|mut addresses| {
-        let first = addresses.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
-        TcpStream::connect_timeout(&first, CONNECT_TIMEOUT)
+    let connected = place.to_socket_addrs().and_then(|addresses| {
+        // Of `localhost`, one may be of IPv6, and the server listen by IPv4 alone.
+        let nowhere = Err(ErrorKind::AddrNotAvailable.into());
+        addresses.fold(nowhere, |reached, next| reached.or_else(|_| TcpStream::connect_timeout(&next, CONNECT_TIMEOUT)))
     });
     match connected {
         Ok(_) => good("server", &format!("it runs at {url}")),
@@ -223,7 +225,7 @@ fn of_backup(what: &str, newest_ms: Option<u64>, hint: &str) -> CheckItem {
 }
 
 /// How long the certificate is good for.
-fn certificate(keys: &Path, now: SystemTime) -> CheckItem {
+pub(super) fn certificate(keys: &Path, now: SystemTime) -> CheckItem {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
 
@@ -274,7 +276,7 @@ fn open_files(settings: &Settings) -> CheckItem {
     }
 }
 
-fn of_failure(name: &str, failure: &Failure) -> CheckItem {
+pub(super) fn of_failure(name: &str, failure: &Failure) -> CheckItem {
     let report = failure.report();
     let lines: Vec<&str> = report.lines().map(str::trim).collect();
     let (hints, text): (Vec<&str>, Vec<&str>) = lines.iter().partition(|line| line.starts_with("hint: "));
@@ -283,14 +285,14 @@ fn of_failure(name: &str, failure: &Failure) -> CheckItem {
     CheckItem { name: name.to_owned(), state: CheckState::Bad, text: text.join("; "), hint }
 }
 
-fn good(name: &str, text: &str) -> CheckItem {
+pub(super) fn good(name: &str, text: &str) -> CheckItem {
     CheckItem { name: name.to_owned(), state: CheckState::Good, text: text.to_owned(), hint: None }
 }
 
-fn doubtful(name: &str, text: &str, hint: &str) -> CheckItem {
+pub(super) fn doubtful(name: &str, text: &str, hint: &str) -> CheckItem {
     CheckItem { state: CheckState::Doubtful, hint: Some(hint.to_owned()), ..good(name, text) }
 }
 
-fn bad(name: &str, text: &str, hint: &str) -> CheckItem {
+pub(super) fn bad(name: &str, text: &str, hint: &str) -> CheckItem {
     CheckItem { state: CheckState::Bad, hint: Some(hint.to_owned()), ..good(name, text) }
 }

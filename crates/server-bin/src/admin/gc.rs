@@ -112,7 +112,9 @@ impl Desk<'_> {
             let stage = format!("{phase:?}").to_lowercase();
             emit(Item::Progress(ProgressItem { stage, unit: unit.to_owned(), done, total }));
         };
-        let collected = collect::collect(self.home, request, progress, self.live.map(|live| live.service));
+        let is_stopped = || self.live.is_some_and(|live| live.service.stop.is_cancelled());
+        let live = self.live.map(|live| (live.service, &is_stopped as &dyn Fn() -> bool));
+        let collected = collect::collect(self.home, request, progress, live);
         if let (Err(error), Some(live)) = (&collected, self.live) {
             live.service.note(error);
         }

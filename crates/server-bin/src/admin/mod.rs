@@ -3,6 +3,7 @@
 
 pub(crate) mod affected;
 pub(crate) mod command;
+pub(crate) mod config_check;
 pub(crate) mod desk;
 pub(crate) mod doctor;
 pub(crate) mod export;
@@ -12,15 +13,18 @@ pub(crate) mod origins;
 pub(crate) mod reindex;
 pub(crate) mod rescue;
 mod retention;
+pub(crate) mod settings;
 pub(crate) mod shares;
 pub(crate) mod socket;
 pub(crate) mod upkeep;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::config_check::{SettingProblemItem, SettingsCheckedItem};
 use crate::admin::doctor::CheckItem;
 use crate::admin::gc::{GcItem, GcPackItem};
 use crate::admin::origins::SettingItem;
+use crate::admin::settings::{CatalogSettings, SettingChangeItem};
 use crate::admin::shares::{ShareItem, ShareOrder};
 use crate::args::{AccountRole, TokenScope};
 use crate::audit::Event;
@@ -142,6 +146,11 @@ pub(crate) enum Order {
         policy: Option<Policy>,
         is_large_confirmed: bool,
     },
+    ExportSettings,
+    ImportSettings {
+        settings: Box<CatalogSettings>,
+        dry_run: bool,
+    },
     ConfirmClock,
     /// Of one chain, or of all.
     ConfirmChange {
@@ -181,6 +190,11 @@ pub(crate) enum Item {
     SetupLink(SetupLinkItem),
     Audit(AuditItem),
     Setting(SettingItem),
+    SettingProblem(Box<SettingProblemItem>),
+    SettingsChecked(SettingsCheckedItem),
+    SettingsExported { file: Option<String>, text: Option<String> },
+    SettingChange(SettingChangeItem),
+    CatalogSettings(Box<CatalogSettings>),
     Check(CheckItem),
     Token(TokenItem),
     Share(Box<ShareItem>),

@@ -1,5 +1,6 @@
 //! `config show`: every setting, what it is, and who said so.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
@@ -33,35 +34,54 @@ pub(crate) enum Origin {
     Default,
 }
 
+/// Where to look for who said what a setting is.
+pub(crate) struct Origins<'a> {
+    /// Of the command line that flags and variables are from.
+    matches: &'a ArgMatches,
+    said: Map<String, Value>,
+    in_file: Map<String, Value>,
+    file: Option<PathBuf>,
+}
+
+impl<'a> Origins<'a> {
+    /// `said` comes from the command line with these `matches`, and from the environment.
+    pub(crate) fn new(said: &Options, matches: &'a ArgMatches, file: &FileOptions) -> Self {
+        Self { matches, said: named(said), in_file: named(&file.options), file: file.path.clone() }
+    }
+
+    /// Who said what the setting of this name is.
+    pub(crate) fn of(&self, name: &str) -> Origin {
+        let is_said = |values: &Map<String, Value>| values.get(name).is_some_and(|value| !value.is_null());
+        if is_said(&self.said) {
+            return match self.matches.value_source(&name.replace('-', "_")) {
+                Some(ValueSource::EnvVariable) => Origin::Variable { variable: variable(name) },
+                _ => Origin::Flag,
+            };
+        }
+        match &self.file {
+            Some(path) if is_said(&self.in_file) => Origin::File { file: path.clone() },
+            _ => Origin::Default,
+        }
+    }
+}
+
 /// Tells the settings that `serve` would have; `matches` are those of the command line that `said` comes from.
 ///
 /// # Errors
 /// [`Failure`] when `serve` would not take them.
 pub(crate) fn show(said: &Serve, matches: &ArgMatches, emit: &mut dyn FnMut(Item)) -> Result<(), Failure> {
     let file = FileOptions::of(&said.options, said.config.as_deref())?;
-    let in_file = named(&file.options);
+    let origins = Origins::new(&said.options, matches, &file);
     let holds = Settings::from_options(said.options.clone().or(file.options))?;
-    let said = named(&said.options);
     for (name, value) in named(&holds.as_options()) {
-        let is_said = |values: &Map<String, Value>| values.get(&name).is_some_and(|value| !value.is_null());
-        let origin = if is_said(&said) {
-            match matches.value_source(&name.replace('-', "_")) {
-                Some(ValueSource::EnvVariable) => Origin::Variable { variable: variable(&name) },
-                _ => Origin::Flag,
-            }
-        } else {
-            match &file.path {
-                Some(path) if is_said(&in_file) => Origin::File { file: path.clone() },
-                _ => Origin::Default,
-            }
-        };
+        let origin = origins.of(&name);
         emit(Item::Setting(SettingItem { name, value, origin }));
     }
     Ok(())
 }
 
 /// Options by the names that files have for them.
-fn named(options: &Options) -> Map<String, Value> {
+pub(crate) fn named(options: &Options) -> Map<String, Value> {
     match serde_json::to_value(options) {
         Ok(Value::Object(values)) => values,
         other => unreachable!("options are a structure: {other:?}"),
@@ -82,13 +102,18 @@ impl SettingItem {
             Value::Array(values) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
             value => value.to_string(),
         };
-        let origin = match &self.origin {
-            Origin::Flag => "flag".to_owned(),
-            Origin::Variable { variable } => variable.clone(),
-            Origin::File { file } => file.display().to_string(),
-            Origin::Default => "default".to_owned(),
-        };
-        format!("{:24} {value:24} {origin}", self.name)
+        format!("{:24} {value:24} {}", self.name, self.origin)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Variable { variable } => f.write_str(variable),
+            Self::File { file } => write!(f, "{}", file.display()),
+            Self::Default => f.write_str("default"),
+        }
     }
 }
 

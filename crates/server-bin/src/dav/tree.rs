@@ -21,7 +21,7 @@ use proto::{DrivePath, Timestamp};
 use crate::access::{Action, allowed};
 use crate::audit::Event;
 use crate::drive::{DriveEditor, DriveError, FileVersion, Property};
-use crate::live::{Activity, ActivityKind};
+use crate::live::{Activity, ActivityKind, refused};
 use crate::login::Login;
 use crate::rest::parse::{ChangeKey, Conditions, encoded, path as parsed};
 use crate::rest::problem::{self, Problem};
@@ -162,7 +162,8 @@ impl Tree {
             if view.look(&parent).map_err(|error| of_drive(&error))?.is_some() {
                 return Err(problem::new(StatusCode::CONFLICT, "a file has the name of a folder on the way"));
             }
-            check_room(service, drive, len)?;
+            let room = check_room(service, drive, len);
+            room.inspect_err(|problem| refused(service, &drive.vault, &path, problem))?;
             match view.look(&path) {
                 Ok(None) => Err(problem::new(StatusCode::CONFLICT, "a directory has this name")),
                 Ok(found) => Ok(found),

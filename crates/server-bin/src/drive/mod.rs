@@ -24,7 +24,7 @@ pub(crate) use metadata::Metadata;
 pub(crate) use names::salt;
 pub(crate) use properties::{Properties, Property};
 pub(crate) use search::Searches;
-pub use search::{NameIndex, NameQuery};
+pub use search::{Facts, Filter as NameFilter, FoundKind, NameIndex, NameQuery, Whereabouts};
 pub(crate) use unfinished::Unfinished;
 pub(crate) use upload::{UploadError, UploadWriter, Uploaded};
 pub(crate) use view::{DriveView, FileVersion, timestamp};

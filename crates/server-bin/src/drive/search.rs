@@ -4,6 +4,7 @@
 //! in step with the drive's version from then on. Names are compared without case and without marks above and below letters.
 
 use std::collections::{BinaryHeap, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::drive::{DriveError, DriveView};
 
 /// Entries read from the catalog at once.
 const BATCH: usize = 10_000;
-/// Most names kept, those of all drives together: some 90 bytes each.
+/// Most names kept, those of all drives together: some 110 bytes each.
 const NAMES_MAX: usize = 3_000_000;
 /// An index that nobody asks for so long is dropped.
 const IDLE_MAX: Duration = Duration::from_secs(15 * 60);
@@ -56,6 +57,90 @@ pub struct NameQuery {
     whole: Vec<u8>,
 }
 
+/// What else is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Only this.
+    pub kind: Option<FoundKind>,
+    /// Only files of so many bytes.
+    pub sizes: Option<RangeInclusive<u64>>,
+    /// Only files changed last at such a time, in milliseconds since 1970.
+    pub changed_ms: Option<RangeInclusive<i64>>,
+}
+
+impl Filter {
+    /// Lets everything through.
+    pub const NONE: Self = Self { kind: None, sizes: None, changed_ms: None };
+
+    fn holds(&self, name: &[u8], facts: Option<Facts>) -> bool {
+        let is_kind = match (self.kind, facts) {
+            (None, _) | (Some(FoundKind::Folder), None) | (Some(FoundKind::File), Some(_)) => true,
+            (Some(FoundKind::Folder), Some(_)) | (Some(_), None) => false,
+            (Some(kind), Some(_)) => FoundKind::of_name(name) == Some(kind),
+        };
+        let is_size = self.sizes.as_ref().is_none_or(|sizes| facts.is_some_and(|facts| sizes.contains(&facts.size)));
+        let is_time = |times: &RangeInclusive<i64>| facts.is_some_and(|facts| times.contains(&facts.changed_ms));
+        is_kind && is_size && self.changed_ms.as_ref().is_none_or(is_time)
+    }
+}
+
+/// What kind of thing something is, as far as its name tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FoundKind {
+    /// A folder.
+    Folder,
+    /// Any file.
+    File,
+    /// A picture.
+    Image,
+    /// Sound.
+    Audio,
+    /// Moving pictures.
+    Video,
+    /// Text, tables, slides.
+    Document,
+    /// Files in a file.
+    Archive,
+}
+
+impl FoundKind {
+    /// Of a file with this name, in small letters.
+    fn of_name(name: &[u8]) -> Option<Self> {
+        let dot = name.iter().rposition(|byte| *byte == b'.')?;
+        match &name[dot + 1..] {
+            b"jpg" | b"jpeg" | b"png" | b"gif" | b"webp" | b"heic" | b"heif" | b"avif" | b"bmp" | b"tif" | b"tiff"
+            | b"svg" | b"raw" | b"dng" | b"cr2" | b"nef" | b"arw" => Some(Self::Image),
+            b"mp3" | b"flac" | b"ogg" | b"opus" | b"m4a" | b"aac" | b"wav" | b"wma" | b"aiff" => Some(Self::Audio),
+            b"mp4" | b"m4v" | b"mov" | b"mkv" | b"webm" | b"avi" | b"mpg" | b"mpeg" | b"wmv" | b"3gp" | b"mts" => {
+                Some(Self::Video)
+            }
+            b"pdf" | b"txt" | b"md" | b"rtf" | b"doc" | b"docx" | b"odt" | b"xls" | b"xlsx" | b"ods" | b"csv"
+            | b"ppt" | b"pptx" | b"odp" | b"epub" | b"tex" | b"html" => Some(Self::Document),
+            b"zip" | b"tar" | b"gz" | b"tgz" | b"bz2" | b"xz" | b"zst" | b"7z" | b"rar" | b"iso" => Some(Self::Archive),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a file beside its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Bytes.
+    pub size: u64,
+    /// When they were changed last, in milliseconds since 1970.
+    pub changed_ms: i64,
+}
+
+/// Where something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// The folder.
+    pub parent: NodeId,
+    /// Whether it is in the trash, itself.
+    pub is_trashed: bool,
+}
+
 impl NameQuery {
     /// Reads what somebody typed; `None` when there is no word in it.
     pub fn new(text: &str) -> Option<Self> {
@@ -64,6 +149,11 @@ impl NameQuery {
         let whole = words.join(" ").into_bytes();
         let words: Vec<_> = words.iter().map(|word| Finder::new(word).into_owned()).collect();
         (!words.is_empty()).then_some(Self { words, whole })
+    }
+
+    /// Fits every name.
+    pub fn any() -> Self {
+        Self { words: Vec::new(), whole: Vec::new() }
     }
 
     /// Whether a name holds all words.
@@ -92,7 +182,7 @@ impl NameQuery {
     }
 }
 
-/// The names of a drive. Memory: some 90 bytes for a name of 30.
+/// The names of a drive. Memory: some 110 bytes for a name of 30.
 #[derive(Debug, Default)]
 pub struct NameIndex {
     /// Folded names, one behind the other.
@@ -108,6 +198,8 @@ struct Entry {
     start: u32,
     len: u16,
     is_trashed: bool,
+    /// Of a file.
+    facts: Option<Facts>,
 }
 
 impl NameIndex {
@@ -121,12 +213,14 @@ impl NameIndex {
         self.entries.is_empty()
     }
 
-    /// Says where something is and what it is called, from now on; `false` when there is no more room.
-    pub fn place(&mut self, node: NodeId, parent: NodeId, name: &str, is_trashed: bool) -> bool {
+    /// Says where something is, what it is called and, of a file, what else is known, from now on; `false` when there is no
+    /// more room.
+    pub fn place(&mut self, node: NodeId, place: Whereabouts, name: &str, facts: Option<Facts>) -> bool {
+        let Whereabouts { parent, is_trashed } = place;
         let folded = folded(name);
         let known = self.by_node.get(&node.0).map(|index| *index as usize);
         let (Ok(start), Ok(len)) = (u32::try_from(self.text.len()), u16::try_from(folded.len())) else { return false };
-        let mut entry = Entry { node: node.0, parent: parent.0, start, len, is_trashed };
+        let mut entry = Entry { node: node.0, parent: parent.0, start, len, is_trashed, facts };
         if let Some(old) = known.map(|index| &self.entries[index])
             && self.name(old) == folded.as_bytes()
         {
@@ -147,11 +241,14 @@ impl NameIndex {
 
     /// The best `limit` of what is not in the trash, best first: names that are what was looked for, begin with it, hold its
     /// words from their beginning, hold them anywhere; the shorter before the longer.
-    pub fn find(&self, query: &NameQuery, limit: usize) -> Vec<NodeId> {
+    pub fn find(&self, query: &NameQuery, filter: &Filter, limit: usize) -> Vec<NodeId> {
         // The worst of the best stands on top.
         let mut best = BinaryHeap::with_capacity(limit + 1);
         for entry in self.entries.iter().filter(|entry| !entry.is_trashed) {
             let name = self.name(entry);
+            if !filter.holds(name, entry.facts) {
+                continue;
+            }
             let Some(rank) = query.rank(name) else { continue };
             let found = (rank, entry.len, name, entry.node);
             let is_better = best.len() < limit || best.peek().is_some_and(|worst| found < *worst);
@@ -213,7 +310,7 @@ impl Searches {
     pub(crate) fn find(
         &self,
         drive: &DriveView<'_>,
-        query: &NameQuery,
+        (query, filter): (&NameQuery, &Filter),
         limit: usize,
         now: Instant,
     ) -> Result<Vec<NodeId>, DriveError> {
@@ -229,7 +326,7 @@ impl Searches {
         }
         let indexed = read(&index);
         self.note(drive.vault(), indexed.names.len());
-        Ok(indexed.names.find(query, limit))
+        Ok(indexed.names.find(query, filter, limit))
     }
 
     /// Drops what nobody has asked for some time.
@@ -271,14 +368,17 @@ fn catch_up(indexed: &mut Indexed, drive: &DriveView<'_>) -> Result<(), DriveErr
     loop {
         let places = drive.places(after, BATCH)?;
         for place in &places {
-            if indexed.names.len() >= NAMES_MAX
-                || !indexed.names.place(place.node, place.parent, &place.name, place.is_trashed)
-            {
+            let facts = place.file.as_ref().map(|file| Facts {
+                size: file.size,
+                changed_ms: file.mtime.secs().saturating_mul(1000) + i64::from(file.mtime.nanos() / 1_000_000),
+            });
+            let at = Whereabouts { parent: place.parent, is_trashed: place.is_trashed };
+            if indexed.names.len() >= NAMES_MAX || !indexed.names.place(place.node, at, &place.name, facts) {
                 return Err(DriveError::TooMany { count_max: NAMES_MAX });
             }
         }
         match places.last() {
-            Some(last) if places.len() == BATCH => after = last.placed,
+            Some(last) if places.len() == BATCH => after = last.changed,
             _ => break,
         }
     }
@@ -292,18 +392,22 @@ mod tests {
 
     const ROOT: NodeId = NodeId(1);
 
+    fn within(parent: NodeId) -> Whereabouts {
+        Whereabouts { parent, is_trashed: false }
+    }
+
     /// Nodes from 2 on, in the root.
     fn index(names: &[&str]) -> NameIndex {
         let mut index = NameIndex::default();
         for (number, name) in names.iter().enumerate() {
-            assert!(index.place(NodeId(i64::try_from(number).unwrap() + 2), ROOT, name, false));
+            assert!(index.place(NodeId(i64::try_from(number).unwrap() + 2), within(ROOT), name, None));
         }
         index
     }
 
     #[track_caller]
     fn check(names: &[&str], query: &str, expected: &[&str]) {
-        let found = index(names).find(&NameQuery::new(query).unwrap(), 100);
+        let found = index(names).find(&NameQuery::new(query).unwrap(), &Filter::NONE, 100);
         let found: Vec<&str> = found.iter().map(|node| names[usize::try_from(node.0 - 2).unwrap()]).collect();
         assert_eq!(found, expected, "{query}");
     }
@@ -341,27 +445,61 @@ mod tests {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let index = index(&names);
         let query = NameQuery::new("a").unwrap();
-        let all = index.find(&query, 500);
+        let all = index.find(&query, &Filter::NONE, 500);
         assert_eq!(all.len(), 500);
-        assert_eq!(index.find(&query, 7), all[..7]);
-        assert_eq!(index.find(&query, 0), []);
+        assert_eq!(index.find(&query, &Filter::NONE, 7), all[..7]);
+        assert_eq!(index.find(&query, &Filter::NONE, 0), []);
+    }
+
+    #[test]
+    fn kind_size_and_time_narrow_what_is_found() {
+        let mut index = NameIndex::default();
+        let names = ["Trip.JPG", "trip.mp4", "trip.pdf", "trip", "trip.jpg"];
+        for (number, name) in (2i64..).zip(names) {
+            let facts = Facts { size: 10 * number.unsigned_abs(), changed_ms: 100 * number };
+            // The last is a folder that is called like a picture.
+            let facts = (number < 6).then_some(facts);
+            assert!(index.place(NodeId(number), within(ROOT), name, facts));
+        }
+        let find = |query: &NameQuery, filter: Filter| -> Vec<i64> {
+            let mut found: Vec<i64> = index.find(query, &filter, 10).iter().map(|node| node.0).collect();
+            found.sort_unstable();
+            found
+        };
+        let kind = |kind| find(&NameQuery::any(), Filter { kind: Some(kind), ..Filter::NONE });
+        assert_eq!(kind(FoundKind::Image), [2]);
+        assert_eq!(kind(FoundKind::Video), [3]);
+        assert_eq!(kind(FoundKind::Document), [4]);
+        assert_eq!(kind(FoundKind::File), [2, 3, 4, 5]);
+        assert_eq!(kind(FoundKind::Folder), [6]);
+        assert_eq!(kind(FoundKind::Archive), [0; 0]);
+        let trip = NameQuery::new("trip").unwrap();
+        assert_eq!(find(&trip, Filter { sizes: Some(30..=40), ..Filter::NONE }), [3, 4]);
+        assert_eq!(find(&trip, Filter { changed_ms: Some(400..=i64::MAX), ..Filter::NONE }), [4, 5]);
+        let both = Filter { kind: Some(FoundKind::File), sizes: Some(0..=30), changed_ms: Some(0..=250) };
+        assert_eq!(find(&trip, both), [2]);
+        // What is known of a file is what was said last.
+        index.place(NodeId(2), within(ROOT), "Trip.JPG", Some(Facts { size: 1000, changed_ms: 0 }));
+        let large = index.find(&trip, &Filter { sizes: Some(100..=u64::MAX), ..Filter::NONE }, 10);
+        assert_eq!(large, [NodeId(2)]);
     }
 
     #[test]
     fn what_is_in_the_trash_is_not_found_nor_what_is_below_it() {
         let mut index = index(&["folder", "other"]);
         let (folder, other, file) = (NodeId(2), NodeId(3), NodeId(9));
-        assert!(index.place(file, folder, "file", false));
-        let find = |index: &NameIndex, text| index.find(&NameQuery::new(text).unwrap(), 10);
+        let trashed = |parent| Whereabouts { parent, is_trashed: true };
+        assert!(index.place(file, within(folder), "file", None));
+        let find = |index: &NameIndex, text| index.find(&NameQuery::new(text).unwrap(), &Filter::NONE, 10);
         assert_eq!(find(&index, "file"), [file]);
-        index.place(folder, ROOT, "folder", true);
+        index.place(folder, trashed(ROOT), "folder", None);
         assert_eq!((find(&index, "file"), find(&index, "folder")), (vec![], vec![]));
-        index.place(folder, ROOT, "folder", false);
+        index.place(folder, within(ROOT), "folder", None);
         assert_eq!(find(&index, "file"), [file]);
-        index.place(other, ROOT, "other", true);
-        index.place(file, other, "file", false);
+        index.place(other, trashed(ROOT), "other", None);
+        index.place(file, within(other), "file", None);
         assert_eq!(find(&index, "file"), [], "moved into what is in the trash");
-        index.place(file, folder, "renamed", false);
+        index.place(file, within(folder), "renamed", None);
         assert_eq!((find(&index, "file"), find(&index, "named")), (vec![], vec![file]));
         assert_eq!(index.len(), 3);
     }

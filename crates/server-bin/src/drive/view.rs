@@ -16,6 +16,8 @@ use crate::drive::{DriveError, Properties};
 
 /// Entries read from the catalog at once.
 const LIST_BATCH: usize = 1000;
+/// Most files of one size among which a content is looked for.
+const CONTENTS_COMPARED_MAX: usize = 256;
 /// Directories of a drive have no metadata of their own.
 const DIRECTORY_MODE: u32 = 0o755;
 
@@ -53,8 +55,10 @@ pub(crate) struct Placed {
     pub(crate) name: String,
     /// Itself; what it is in may be, too.
     pub(crate) is_trashed: bool,
-    /// The drive's version since which this is so.
-    pub(crate) placed: u64,
+    /// The newest state of a file.
+    pub(crate) file: Option<FileVersion>,
+    /// The drive's version since which all this is so.
+    pub(crate) changed: u64,
 }
 
 /// Reads a drive.
@@ -198,7 +202,7 @@ impl<'a> DriveView<'a> {
         Ok((node.id, node.file.is_none()))
     }
 
-    /// What was made, moved, removed or brought back after the drive's version `after`, in batches of `limit`.
+    /// What was made, moved, removed, brought back or given a new state after the drive's version `after`, in batches of `limit`.
     ///
     /// # Errors
     /// [`DriveError`].
@@ -207,12 +211,14 @@ impl<'a> DriveView<'a> {
             let folder_salt = salt(&place.parent_sealed_name);
             let name = SealedName::from_bytes(place.sealed_name).open(self.keys, folder_salt);
             let name = name.map_err(|_| DriveError::Unreadable)?;
+            let file = place.file.map(|version| self.open_version(version)).transpose()?;
             Ok(Placed {
                 node: place.node,
                 parent: place.parent,
                 name: String::from_utf8_lossy(&name).into_owned(),
                 is_trashed: place.is_trashed,
-                placed: place.placed,
+                file,
+                changed: place.changed,
             })
         });
         places.collect()
@@ -257,6 +263,29 @@ impl<'a> DriveView<'a> {
         }
         let versions = self.store.drive_versions(self.vault, node.id)?;
         versions.into_iter().map(|version| self.open_version(version)).collect()
+    }
+
+    /// Whether some file of the drive has so many bytes, in any state that can be brought back.
+    ///
+    /// # Errors
+    /// [`DriveError`].
+    pub(crate) fn has_size(&self, size: u64) -> Result<bool, DriveError> {
+        Ok(!self.store.drive_contents(self.vault, size, 1)?.is_empty())
+    }
+
+    /// Where these very bytes are, if some file of the drive has them, in any state that can be brought back. Of many files
+    /// of one size, those made last are looked at.
+    ///
+    /// # Errors
+    /// [`DriveError`].
+    pub(crate) fn find_content(&self, size: u64, sha256: &[u8; 32]) -> Result<Option<DriveContent>, DriveError> {
+        for version in self.store.drive_contents(self.vault, size, CONTENTS_COMPARED_MAX)? {
+            let file = self.open_version(version)?;
+            if file.sha256.as_ref() == Some(sha256) {
+                return Ok(Some(file.content));
+            }
+        }
+        Ok(None)
     }
 
     fn open_version(&self, version: store::DriveVersion) -> Result<FileVersion, DriveError> {

@@ -34,6 +34,11 @@ pub(crate) enum ActivityKind {
     Restore,
     /// A file was taken into the drive.
     Upload,
+    /// A file was not taken again: the drive had these very bytes there, or its name was to be left
+    /// alone.
+    Skip,
+    /// A file was not taken into the drive, and nobody will try again without being told.
+    Error,
     /// A file was sent whole to a browser or program, or several as an archive.
     Download,
     /// Something of the drive went to the trash.
@@ -44,6 +49,8 @@ pub(crate) enum ActivityKind {
     Rename,
     /// A link to something of the drive was made.
     Share,
+    /// Somebody without an account used such a link.
+    Link,
     /// Somebody logged in.
     Login,
     /// A device was enrolled.
@@ -69,7 +76,26 @@ impl ActivityKind {
 
     /// Whether its name and detail are those of somebody's files.
     fn is_of_files(self) -> bool {
-        matches!(self, Self::Upload | Self::Download | Self::Delete | Self::Move | Self::Rename | Self::Share)
+        match self {
+            Self::Upload
+            | Self::Skip
+            | Self::Error
+            | Self::Download
+            | Self::Delete
+            | Self::Move
+            | Self::Rename
+            | Self::Share
+            | Self::Link => true,
+            Self::Backup
+            | Self::BackupCutOff
+            | Self::Restore
+            | Self::Login
+            | Self::DeviceEnrolled
+            | Self::Collection
+            | Self::Verification
+            | Self::Alert
+            | Self::AlertOver => false,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ mod tally;
 pub(crate) use alert::{Health, watch};
 pub(crate) use board::{About, Board, ConnectedDevice, Moving, Outlook, Shown, TransferKind};
 pub(crate) use feed::{Activity, ActivityKind, Feed, Figures, Filter, News};
-pub(crate) use incoming::Incoming;
+pub(crate) use incoming::{Incoming, refused};
 pub(crate) use outgoing::Outgoing;
 use proto::DrivePath;
 use store::{AccountId, DeviceId};

@@ -259,8 +259,7 @@ impl Place {
         root.dir().list(&mut listing).map_err(|error| untaken(target, &error))?;
         let is_mirror = listing.iter().any(|listed| listed.name == own_name);
         if !is_mirror && !listing.is_empty() {
-            return Err(Failure::usage(format!("{} is not empty, and no mirror", target.display()))
-                .hint("name an empty folder, or one that does not exist yet"));
+            return Err(not_empty(target));
         }
         if !is_mirror && request.is_dry_run {
             return Ok(None);
@@ -297,6 +296,27 @@ impl Place {
     fn record(&self, name: &str) -> Record {
         Record::new(&self.own, name)
     }
+}
+
+/// Whether a mirror could go to this folder, as far as can be told without opening it; changes nothing.
+///
+/// # Errors
+/// [`Failure`] when not.
+pub(crate) fn check_target(data_dir: &Path, target: &Path) -> Result<(), Failure> {
+    check_apart(data_dir, target)?;
+    match fs::read_dir(target) {
+        Ok(mut entries) => match entries.next().is_some() && !target.join(OWN_FOLDER).exists() {
+            true => Err(not_empty(target)),
+            false => Ok(()),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => private_files::check_dir(target),
+        Err(error) => Err(unusable(target).because(&error)),
+    }
+}
+
+fn not_empty(target: &Path) -> Failure {
+    Failure::usage(format!("{} is not empty, and no mirror", target.display()))
+        .hint("name an empty folder, or one that does not exist yet")
 }
 
 fn unusable(target: &Path) -> Failure {

@@ -16,7 +16,7 @@ use crate::login::{self, Caller, Login, Means};
 use crate::porter::Porter;
 use crate::rest::parse::body;
 use crate::rest::problem::{Problem, ProblemBody};
-use crate::rest::{done, json, on_pool, problem, session};
+use crate::rest::{done, json, on_pool, problem, session, trash};
 use crate::service::Service;
 
 /// Somebody who is logged in.
@@ -35,6 +35,10 @@ pub(super) struct Me {
     used_bytes: u64,
     /// Most bytes that they may take; none: as many as there are.
     quota_bytes: Option<u64>,
+    /// Whether they may delete for good what is in the trash of their drive.
+    may_purge: bool,
+    /// Longest file that their drive takes, in bytes; none: any.
+    max_file_bytes: Option<u64>,
 }
 
 /// How somebody is known.
@@ -69,6 +73,8 @@ impl Me {
             recovery_codes: factor.map_or(0, |factor| factor.recovery_codes),
             used_bytes: quota.used_bytes,
             quota_bytes: quota.quota_bytes,
+            may_purge: trash::may_purge(service, login),
+            max_file_bytes: service.home.settings.max_file_size,
         })
     }
 }

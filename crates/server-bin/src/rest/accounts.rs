@@ -109,7 +109,8 @@ struct Link {
 
 impl Link {
     fn of(account: String, link: SetupLink) -> Self {
-        Self { account, setup_link: link.url, expires_ms: clock::wire_ms(link.expires) }
+        let expires_ms = clock::wire_ms(link.expires);
+        Self { account, setup_link: link.into_url(), expires_ms }
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn feed<E: std::error::Error>(
                 return Err(problem::retry(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping", PATIENCE));
             }
             () = stop.cancelled() => {
-                return Err(problem::new(StatusCode::CONFLICT, "another request goes on with this"));
+                return Err(problem::new(StatusCode::CONFLICT, "another request goes on with this").passing());
             }
         };
         let slice = match next {
@@ -56,7 +56,7 @@ pub(super) async fn feed<E: std::error::Error>(
                 tracing::debug!(%error, "an upload was cut off");
                 return Err(cut_off());
             }
-            Err(_) => return Err(problem::new(StatusCode::REQUEST_TIMEOUT, "nothing came for a minute")),
+            Err(_) => return Err(problem::new(StatusCode::REQUEST_TIMEOUT, "nothing came for a minute").passing()),
         };
         let is_end = matches!(slice, Slice::End);
         if let Slice::Bytes(bytes) = &slice {
@@ -64,7 +64,7 @@ pub(super) async fn feed<E: std::error::Error>(
             incoming.add(bytes.len());
             let elapsed = started.elapsed();
             if elapsed > PATIENCE && received < elapsed.as_secs() * BYTES_PER_SECOND_MIN {
-                return Err(problem::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly"));
+                return Err(problem::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly").passing());
             }
         }
         // The thread has ended: its answer tells why.
@@ -75,5 +75,5 @@ pub(super) async fn feed<E: std::error::Error>(
 }
 
 pub(super) fn cut_off() -> Problem {
-    problem::new(StatusCode::BAD_REQUEST, "the body was cut off")
+    problem::new(StatusCode::BAD_REQUEST, "the body was cut off").passing()
 }

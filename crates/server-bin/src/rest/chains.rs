@@ -18,6 +18,7 @@ use crate::browse::{Browser, Span, timeline, version_of};
 use crate::clock;
 use crate::login::Login;
 use crate::rest::entries::Page;
+use crate::rest::paging::PageQuery;
 use crate::rest::parse::{Numeral, query};
 use crate::rest::problem::{Problem, ProblemBody};
 use crate::rest::snapshots::browse::{SnapshotEntry, tree_path};
@@ -108,25 +109,28 @@ fn newest_of(store: &Store, OwnChain { vault, chain }: &OwnChain) -> Result<Opti
 #[utoipa::path(
     get,
     path = "/api/v1/chains",
-    responses((status = 200, description = "All of them", body = Page<ChainItem>), ProblemBody)
+    params(PageQuery),
+    responses((status = 200, description = "A page", body = Page<ChainItem>), ProblemBody)
 )]
 pub(crate) async fn list(
     State(service): State<Arc<Service>>,
     Extension(login): Extension<Arc<Login>>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
+    let asked = PageQuery::of(&uri)?;
     let page = on_pool(&service, "listing chains", move |service| {
         let store = &service.home.store;
         let failed = |error| problem::of_store("listing chains", &error);
         let retained = store.retained_chains().map_err(failed)?;
         let mut newest = HashMap::new();
-        let own = own_chains(service, &login)?;
+        let (own, next) = asked.cut(own_chains(service, &login)?, |own| own.chain.id.to_string())?;
         for of_vault in own.chunk_by(|one, other| one.vault.id == other.vault.id) {
             let snapshots = of_vault.iter().map(|own| newest_of(store, own)).collect::<Result<Vec<_>, _>>();
             let snapshots: Vec<Snapshot> = snapshots.map_err(failed)?.into_iter().flatten().collect();
             let chains: Vec<ChainId> = snapshots.iter().map(|snapshot| snapshot.chain_id).collect();
             newest.extend(chains.into_iter().zip(items(service, &of_vault[0].vault, snapshots).map_err(failed)?));
         }
-        let mut page = Page { items: Vec::with_capacity(own.len()), next: None };
+        let mut page = Page { items: Vec::with_capacity(own.len()), next };
         for OwnChain { vault, chain } in own {
             let alarm = retained.iter().find(|retained| retained.id == chain.id);
             page.items.push(ChainItem {

@@ -60,12 +60,7 @@ const SHOWN: [(&str, &str); 20] = [
     ("md", "text/plain; charset=utf-8"),
 ];
 
-/// As what the file at `path` may be shown; `None`: it is only ever saved.
-pub(super) fn media_type(path: &DrivePath) -> Option<&'static str> {
-    media_type_of(path.name()?.as_bytes())
-}
-
-/// The same of a file that is called so, wherever it is.
+/// As what a file that is called so may be shown, wherever it is; `None`: it is only ever saved.
 pub(super) fn media_type_of(name: &[u8]) -> Option<&'static str> {
     let extension = &name[name.iter().rposition(|byte| *byte == b'.')? + 1..];
     SHOWN.iter().find(|(known, _)| extension.eq_ignore_ascii_case(known.as_bytes())).map(|(_, media_type)| *media_type)
@@ -232,14 +227,13 @@ mod tests {
 
     #[test]
     fn only_what_no_browser_runs_is_shown() {
-        let shown = |name: &'static str| media_type(&DrivePath::new(Bytes::from_static(name.as_bytes())).unwrap());
+        let shown = |name: &str| media_type_of(name.as_bytes());
         assert_eq!(shown("a/b.PNG"), Some("image/png"));
         assert_eq!(shown("x.svg.jpeg"), Some("image/jpeg"));
         let never =
             ["html", "htm", "xhtml", "svg", "xml", "pdf", "js", "mjs", "css", "epub", "wasm", "ics", "png ", ""];
         for extension in never {
-            let name = Bytes::from(format!("x.{extension}"));
-            assert_eq!(media_type(&DrivePath::new(name).unwrap()), None, "{extension}");
+            assert_eq!(shown(&format!("x.{extension}")), None, "{extension}");
         }
         assert_eq!((shown("png"), shown(".htm")), (None, None));
     }

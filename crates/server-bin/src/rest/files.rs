@@ -15,12 +15,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::audit::Event;
 use crate::drive::DriveError;
-use crate::live::{Activity, ActivityKind};
+use crate::live::{Activity, ActivityKind, refused};
 use crate::login::Login;
 use crate::rest::content::Presentation;
 use crate::rest::parse::{ChangeKey, Conditions, encoded, etag, path_below, query};
 use crate::rest::problem::{Problem, ProblemBody};
-use crate::rest::upload::{FileBytes, OnConflict, Outcome, Request, Taken, check_room, take};
+use crate::rest::upload::{FileBytes, OnConflict, Outcome, Request, Taken, check_room, left_alone, take};
 use crate::rest::{Changed, change, content, json, on_pool, problem, version_at, with_drive};
 use crate::service::Service;
 
@@ -89,8 +89,10 @@ pub(super) struct PutAnswer {
     href: String,
     version: u64,
     size: u64,
-    /// In hexadecimal.
-    sha256: String,
+    /// In hexadecimal; left out where a file stayed that nobody has seen whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sha256: Option<String>,
     /// Bytes the server's store grew by.
     bytes_stored: u64,
     objects_stored: u64,
@@ -104,7 +106,7 @@ impl PutAnswer {
             href: href(service, &taken.path),
             version: taken.version,
             size: taken.size,
-            sha256: object::hex::encode(&taken.sha256),
+            sha256: taken.sha256.map(|sha256| object::hex::encode(&sha256)),
             bytes_stored: taken.stored.bytes,
             objects_stored: taken.stored.objects,
             delta_objects: taken.stored.delta_objects,
@@ -142,7 +144,7 @@ pub(super) fn href(service: &Service, path: &DrivePath) -> String {
     ),
     request_body(content = FileBytes, content_type = "application/octet-stream"),
     responses(
-        (status = 200, description = "A new version, or the same content", body = PutAnswer),
+        (status = 200, description = "A new version, the same content, or a file that stays", body = PutAnswer),
         (status = 201, description = "A new file", body = PutAnswer),
         ProblemBody,
     )
@@ -168,22 +170,28 @@ pub(crate) async fn put(
     let ChangeKey { key, is_said } = ChangeKey::of(&headers)?;
     let len = headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
     let (checked_path, checked) = (path.clone(), conditions.clone());
-    with_drive(&service, &login, move |service, drive| {
-        check_room(service, drive, len.unwrap_or_default())?;
+    let present = with_drive(&service, &login, move |service, drive| {
+        let room = check_room(service, drive, len.unwrap_or_default());
+        room.inspect_err(|problem| refused(service, &drive.vault, &checked_path, problem))?;
         // What would be refused at the end is refused before bytes are read.
-        let version = match drive.view(service).look(&checked_path) {
-            Ok(found) => found.map(|file| file.version),
+        let present = match drive.view(service).look(&checked_path) {
+            Ok(found) => found,
             Err(DriveError::NotFound) => None,
             Err(error) => return Err(problem::of_drive("looking for a file", &error)),
         };
-        match is_said || checked.hold(version) {
-            true => Ok(()),
+        match is_said || checked.hold(present.as_ref().map(|file| file.version)) {
+            true => Ok(present),
             false => Err(problem::new(StatusCode::PRECONDITION_FAILED, "the file is not what the request expects")),
         }
-    })
-    .await?;
-    let request = Request { path, on_conflict: conflict, conditions, key, may_repeat: is_said, mtime_ms };
-    let taken = take(&service, &login.account, request, (body.into_data_stream(), len)).await?;
+    });
+    let taken = match present.await? {
+        // None of its bytes are wanted.
+        Some(present) if conflict == OnConflict::Skip && !is_said => left_alone(&present, &path),
+        _ => {
+            let request = Request { path, on_conflict: conflict, conditions, key, may_repeat: is_said, mtime_ms };
+            take(&service, &login.account, request, (body.into_data_stream(), len)).await?
+        }
+    };
     let mut response = json(taken.status(), &PutAnswer::of(&service, &taken));
     let value = |text: &str| HeaderValue::from_str(text).expect("made of visible ASCII");
     response.headers_mut().insert(header::ETAG, value(&etag(taken.version)));

@@ -10,15 +10,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
-use proto::{DrivePath, IdempotencyKey};
+use proto::DrivePath;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::keys::random;
 use crate::login::Login;
 use crate::rest::files::PutAnswer;
 use crate::rest::multipart::{Multipart, MultipartError};
-use crate::rest::parse::{Conditions, path, query};
+use crate::rest::parse::{ChangeKey, Conditions, path, query};
 use crate::rest::problem::{self, Problem, ProblemBody};
 use crate::rest::upload::{OnConflict, Request, take};
 use crate::rest::{json, with_drive};
@@ -74,7 +73,14 @@ struct Form {
 #[utoipa::path(
     post,
     path = "/api/v1/files",
-    params(FormQuery),
+    params(
+        FormQuery,
+        (
+            "Idempotency-Key" = Option<String>,
+            Header,
+            description = "1 to 128 bytes: asked again under the same key, it is not done again",
+        ),
+    ),
     request_body(content = Form, content_type = "multipart/form-data"),
     responses((status = 200, description = "All of them are stored", body = FormAnswer), ProblemBody)
 )]
@@ -88,6 +94,7 @@ pub(crate) async fn post(
     let FormQuery { folder, conflict } = query(&uri)?;
     let folder = path(&folder)?;
     conflict.check(&login)?;
+    let key = ChangeKey::of(&headers)?;
     let len = headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
     with_drive(&service, &login, move |service, drive| {
         let (store, len) = (&service.home.store, len.unwrap_or_default());
@@ -104,7 +111,7 @@ pub(crate) async fn post(
             let detail = format!("a form brings at most {FILE_COUNT_MAX} files; those before are stored");
             return Err(problem::new(StatusCode::PAYLOAD_TOO_LARGE, &detail));
         }
-        let taken = match request(&folder, head.filename.as_deref(), conflict) {
+        let taken = match request(&folder, head.filename.as_deref(), conflict, key.part(files.len() as u64)) {
             Ok(request) => take(&service, &login.account, request, (parts.bytes(), None)).await,
             Err(problem) => Err(problem),
         };
@@ -128,7 +135,12 @@ pub(crate) async fn post(
     Ok(json(status, &FormAnswer { files }))
 }
 
-pub(super) fn request(folder: &DrivePath, name: Option<&[u8]>, on_conflict: OnConflict) -> Result<Request, Problem> {
+pub(super) fn request(
+    folder: &DrivePath,
+    name: Option<&[u8]>,
+    on_conflict: OnConflict,
+    ChangeKey { key, is_said }: ChangeKey,
+) -> Result<Request, Problem> {
     let bad = |detail: &str| problem::new(StatusCode::BAD_REQUEST, detail);
     let name = name.ok_or_else(|| bad("a part of the form is no file: it has no filename"))?;
     if name.iter().any(|byte| matches!(byte, b'/' | b'\\' | 0)) {
@@ -139,15 +151,7 @@ pub(super) fn request(folder: &DrivePath, name: Option<&[u8]>, on_conflict: OnCo
         false => [&folder.as_bytes()[..], b"/", name].concat().into(),
     };
     let path = DrivePath::new(path).ok_or_else(|| bad("a name has 1 to 255 bytes, a path at most 4095"))?;
-    let key = random().map_err(|error| problem::internal("drawing a key", &error))?;
-    Ok(Request {
-        path,
-        on_conflict,
-        conditions: Conditions::default(),
-        key: IdempotencyKey::from_bytes(key),
-        may_repeat: false,
-        mtime_ms: None,
-    })
+    Ok(Request { path, on_conflict, conditions: Conditions::default(), key, may_repeat: is_said, mtime_ms: None })
 }
 
 pub(super) fn unreadable(error: MultipartError) -> Problem {

@@ -1,10 +1,10 @@
-//! `/api/v1/jobs`: collecting garbage and verifying, started by hand.
+//! `/api/v1/jobs`: collecting garbage and verifying, by schedule and started by hand.
 
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
@@ -16,10 +16,10 @@ use crate::login::Login;
 use crate::rest::entries::Page;
 use crate::rest::parse::body;
 use crate::rest::problem::{Problem, ProblemBody};
-use crate::rest::{json, on_pool, problem};
+use crate::rest::{done, json, on_pool, problem};
 use crate::service::Service;
 
-/// What was started by hand since the server was started, newest first; the last 20.
+/// What was done by schedule or started by hand since the server was started, newest first; the last 20.
 #[utoipa::path(
     get,
     path = "/api/v1/jobs",
@@ -35,7 +35,7 @@ struct JobBody {
     kind: JobKind,
 }
 
-/// Starts a job. There is one at a time.
+/// Starts a job. There is one at a time, beside what the schedule does.
 #[utoipa::path(
     post,
     path = "/api/v1/jobs",
@@ -61,4 +61,29 @@ pub(crate) async fn start(
     })
     .await?;
     Ok(json(StatusCode::ACCEPTED, &job))
+}
+
+/// Has a job end before its time, as soon as it can. What it did so far stays done.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/jobs/{number}",
+    params(("number" = String, Path, description = "As the list has it")),
+    responses((status = 204, description = "It ends"), ProblemBody)
+)]
+pub(crate) async fn cancel(
+    State(service): State<Arc<Service>>,
+    Extension(login): Extension<Arc<Login>>,
+    Path(number): Path<String>,
+) -> Result<Response, Problem> {
+    let missing = || problem::new(StatusCode::NOT_FOUND, "there is no such job");
+    let number: u64 = number.parse().map_err(|_| missing())?;
+    if !service.jobs.cancel(number).ok_or_else(missing)? {
+        return Err(problem::new(StatusCode::CONFLICT, "the job is over"));
+    }
+    on_pool(&service, "noting a job", move |service| {
+        login.actor().note(&service.home.store, Event::JobCancelled, &number.to_string(), "");
+        Ok(())
+    })
+    .await?;
+    Ok(done())
 }

@@ -30,6 +30,7 @@ pub(crate) mod openapi;
 mod paging;
 pub(crate) mod parse;
 pub(crate) mod problem;
+pub(crate) mod repeat;
 pub(crate) mod retention;
 pub(crate) mod search;
 pub(crate) mod second_factor;

@@ -6,18 +6,21 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::audit::Event;
+use crate::drive::FoundKind;
+use crate::http::Route;
 use crate::live::ActivityKind;
+use crate::options::MetricsAccess;
 use crate::rest::parse::Numeral;
 use crate::rest::upload::OnConflict;
 use crate::rest::{
-    account, accounts, activity, archive, audit, devices, events, files, folders, form, health, known, search,
+    account, accounts, activity, archive, audit, devices, events, files, folders, form, health, known, repeat, search,
     second_factor, server, session, setup, shares, statistics, thumbnails, tickets, tokens, trash, tus, versions,
 };
 use crate::rest::{chains, digest, export, jobs, retention, snapshots};
@@ -68,6 +71,7 @@ use crate::service::Service;
         files::delete,
         form::post,
         known::ask,
+        known::place,
         search::find,
         archive::get,
         archive::post,
@@ -80,6 +84,7 @@ use crate::service::Service;
         versions::restore,
         trash::list,
         trash::restore,
+        trash::purge,
         shares::list,
         shares::look,
         shares::make,
@@ -112,6 +117,7 @@ use crate::service::Service;
         digest::of_snapshot,
         jobs::list,
         jobs::start,
+        jobs::cancel,
         tus::terms,
         tus::list,
         tus::create,
@@ -121,7 +127,7 @@ use crate::service::Service;
         tus::post,
     ),
     // Said in addresses and events only, which do not bring their types along.
-    components(schemas(Event, OnConflict, ActivityKind, Numeral, statistics::Span, export::ListFormat, events::Hello)),
+    components(schemas(Event, FoundKind, OnConflict, ActivityKind, Numeral, statistics::Span, export::ListFormat, events::Hello)),
     security(("password" = []), ("token" = []), ("session" = [])),
     modifiers(&Logins)
 )]
@@ -156,6 +162,7 @@ fn described() -> Value {
     for (path, operations) in object(&mut document["paths"]) {
         for (method, operation) in object(operations) {
             operation["operationId"] = operation_id(method, path).into();
+            describe_key(method, path, operation);
         }
     }
     let schemas = object(&mut document["components"]["schemas"]);
@@ -168,6 +175,23 @@ fn described() -> Value {
         }
     }
     document
+}
+
+/// Requests whose answers are kept beside take a key whatever their handlers say.
+fn describe_key(method: &str, path: &str, operation: &mut Value) {
+    let Ok(method) = Method::from_bytes(method.to_uppercase().as_bytes()) else { return };
+    let route = Route::ALL.into_iter().find(|route| route.path().replace("{*", "{") == path);
+    let action = route.and_then(|route| route.action(&method, MetricsAccess::Off));
+    if action.is_some_and(repeat::is_kept) {
+        let parameters = object(operation).entry("parameters").or_insert_with(|| json!([]));
+        parameters.as_array_mut().expect("OpenAPI says so").push(json!({
+            "name": "Idempotency-Key",
+            "in": "header",
+            "description": "1 to 128 bytes: asked again under the same key, it is not done again, and the answer is the same",
+            "required": false,
+            "schema": { "type": ["string", "null"] },
+        }));
+    }
 }
 
 fn object(value: &mut Value) -> &mut Map<String, Value> {
@@ -213,11 +237,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use axum::http::Method;
-
     use super::*;
-    use crate::http::Route;
-    use crate::options::MetricsAccess;
 
     /// The web application's types are made of the file: what one of the two says, the other does.
     #[test]

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::Query;
-use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 use proto::{DrivePath, IdempotencyKey};
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::keys::random;
 use crate::rest::problem::{self, Problem};
 
-const BODY_LEN_MAX: usize = 64 << 10;
+pub(super) const BODY_LEN_MAX: usize = 64 << 10;
 const KEY_LEN_MAX: usize = 128;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What stands for itself in a segment of a path.
@@ -63,10 +63,12 @@ pub(super) async fn body<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Err(problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is to be application/json"));
     }
-    let body = axum::body::to_bytes(body, BODY_LEN_MAX).await.map_err(|_| {
-        problem::new(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {BODY_LEN_MAX} bytes"))
-    })?;
+    let body = axum::body::to_bytes(body, BODY_LEN_MAX).await.map_err(|_| too_long())?;
     serde_json::from_slice(&body).map_err(|error| bad(&error.to_string()))
+}
+
+pub(super) fn too_long() -> Problem {
+    problem::new(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {BODY_LEN_MAX} bytes"))
 }
 
 /// A number that an answer said as text, ids and cursors among them: 1 to 18 digits.
@@ -105,16 +107,37 @@ pub(crate) struct ChangeKey {
 
 impl ChangeKey {
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let Some(said) = headers.get(IDEMPOTENCY_KEY) else {
-            let key = random().map_err(|error| problem::internal("drawing a key", &error))?;
-            return Ok(Self { key: IdempotencyKey::from_bytes(key), is_said: false });
-        };
-        if said.is_empty() || said.len() > KEY_LEN_MAX {
-            return Err(bad(&format!("an idempotency key has 1 to {KEY_LEN_MAX} bytes")));
+        match Self::said(headers)? {
+            Some(said) => Ok(Self::named(said)),
+            None => {
+                let key = random().map_err(|error| problem::internal("drawing a key", &error))?;
+                Ok(Self { key: IdempotencyKey::from_bytes(key), is_said: false })
+            }
         }
-        let hash = blake3::derive_key("delta-backup v1 idempotency key of a request", said.as_bytes());
+    }
+
+    /// What a request says of it.
+    pub(super) fn said(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
+        let said = headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
+        match said.is_none_or(|said| (1..=KEY_LEN_MAX).contains(&said.len())) {
+            true => Ok(said),
+            false => Err(bad(&format!("an idempotency key has 1 to {KEY_LEN_MAX} bytes"))),
+        }
+    }
+
+    /// The key of this name.
+    pub(super) fn named(said: &[u8]) -> Self {
+        let hash = blake3::derive_key("delta-backup v1 idempotency key of a request", said);
         let key = *hash.first_chunk().expect("the hash is longer");
-        Ok(Self { key: IdempotencyKey::from_bytes(key), is_said: true })
+        Self { key: IdempotencyKey::from_bytes(key), is_said: true }
+    }
+
+    /// The key of one of several changes that a request makes.
+    pub(super) fn part(&self, index: u64) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("delta-backup v1 idempotency key of a part of a request");
+        hasher.update(self.key.as_bytes()).update(&index.to_le_bytes());
+        let key = *hasher.finalize().as_bytes().first_chunk().expect("the hash is longer");
+        Self { key: IdempotencyKey::from_bytes(key), is_said: self.is_said }
     }
 }
 

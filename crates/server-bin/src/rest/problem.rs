@@ -36,9 +36,21 @@ struct Parts {
     status: StatusCode,
     detail: String,
     headers: HeaderMap,
+    is_passing: bool,
 }
 
 impl Problem {
+    /// The same, of what whoever asked does again by itself.
+    pub(crate) fn passing(mut self) -> Self {
+        self.0.is_passing = true;
+        self
+    }
+
+    /// Whether whoever asked does it again by itself, or wanted it so: nobody else needs to be told.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.0.is_passing || self.0.status == StatusCode::PRECONDITION_FAILED
+    }
+
     /// The same with one more header.
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.insert(name, value);
@@ -57,7 +69,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Parts { kind, status, detail, headers } = *self.0;
+        let Parts { kind, status, detail, headers, .. } = *self.0;
         let title = status.canonical_reason().unwrap_or("Problem");
         let body = ProblemBody { kind, title, status: status.as_u16(), detail };
         let body = serde_json::to_string(&body).expect("a plain structure");
@@ -72,7 +84,7 @@ pub(crate) fn new(status: StatusCode, detail: &str) -> Problem {
 
 /// A failed request that programs have to tell from others with its status.
 pub(crate) fn of_kind(kind: &'static str, status: StatusCode, detail: &str) -> Problem {
-    Problem(Box::new(Parts { kind, status, detail: detail.to_owned(), headers: HeaderMap::new() }))
+    Problem(Box::new(Parts { kind, status, detail: detail.to_owned(), headers: HeaderMap::new(), is_passing: false }))
 }
 
 /// What tells pages and programs that only a vault's own devices have its key.
@@ -86,7 +98,7 @@ pub(crate) fn sealed(detail: &str) -> Problem {
 /// One that may be tried again after a while.
 pub(crate) fn retry(status: StatusCode, detail: &str, wait: Duration) -> Problem {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    new(status, detail).with(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    new(status, detail).with(header::RETRY_AFTER, HeaderValue::from(seconds.max(1))).passing()
 }
 
 /// What a failure of the store means to who asked; what is the server's own trouble goes to the log.

@@ -14,7 +14,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use object::hex;
-use proto::DrivePath;
 use serde::{Deserialize, Serialize};
 use store::{AccountId, Store, StoreError, WebSessionId};
 use utoipa::ToSchema;
@@ -24,11 +23,14 @@ use crate::config::Settings;
 use crate::drive::FileVersion;
 use crate::keys::random;
 use crate::login::{Login, Means, is_alive};
-use crate::rest::content::{self, Presentation, media_type};
+use crate::rest::content::{self, Presentation, media_type_of};
 use crate::rest::parse::{body, path};
 use crate::rest::problem::{Problem, ProblemBody};
-use crate::rest::{json, on_pool, problem, version_at, with_drive, with_drive_of};
+use crate::rest::snapshots::Own;
+use crate::rest::snapshots::browse::{file_in, tree_path};
+use crate::rest::{json, on_pool, problem, version_at, with_drive};
 use crate::service::Service;
+use crate::vaults::OpenVault;
 
 const LIFETIME: Duration = Duration::from_secs(60);
 /// Most tickets of one account: the oldest goes.
@@ -36,30 +38,43 @@ const OWN_MAX: usize = 64;
 /// And of all accounts.
 const TICKETS_MAX: usize = 4096;
 
-/// What is given out to whoever has the ticket.
+/// What opens something for whoever has it.
 #[derive(Clone, Debug)]
-struct Ticket {
+struct Ticket<T> {
     account: AccountId,
     /// Of a browser: it is over when that is.
     session: Option<WebSessionId>,
-    path: DrivePath,
-    file: FileVersion,
+    opens: T,
     expires: Instant,
 }
 
-/// The tickets that are good now, by the hash of their secrets.
-#[derive(Debug, Default)]
-pub(crate) struct Tickets {
-    held: Mutex<HashMap<[u8; 32], Ticket>>,
+/// A file that is given out.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    vault: Arc<OpenVault>,
+    name: Vec<u8>,
+    file: FileVersion,
 }
 
-impl Tickets {
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Ticket>> {
+/// The tickets that are good now, by the hash of their secrets.
+#[derive(Debug)]
+pub(crate) struct Tickets<T = Opened> {
+    held: Mutex<HashMap<[u8; 32], Ticket<T>>>,
+}
+
+impl<T> Default for Tickets<T> {
+    fn default() -> Self {
+        Self { held: Mutex::default() }
+    }
+}
+
+impl<T: Clone> Tickets<T> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Ticket<T>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a ticket; `false` when all accounts together have too many.
-    fn add(&self, secret: &[u8; 16], ticket: Ticket, now: Instant) -> bool {
+    fn add(&self, secret: &[u8; 16], ticket: Ticket<T>, now: Instant) -> bool {
         let mut held = self.lock();
         held.retain(|_, other| other.expires > now);
         let own = held.iter().filter(|(_, other)| other.account == ticket.account);
@@ -75,7 +90,7 @@ impl Tickets {
         has_room
     }
 
-    fn find(&self, secret: &[u8; 16], now: Instant) -> Option<Ticket> {
+    fn find(&self, secret: &[u8; 16], now: Instant) -> Option<Ticket<T>> {
         self.lock().get(&hash(secret)).filter(|ticket| ticket.expires > now).cloned()
     }
 
@@ -98,6 +113,8 @@ struct TicketBody {
     path: String,
     /// An old version; the newest where none is said.
     version: Option<u64>,
+    /// A snapshot that the file is in, by all 64 digits, in place of the drive.
+    snapshot: Option<String>,
 }
 
 /// Where a version of a file can be read without a login.
@@ -107,11 +124,12 @@ struct TicketAnswer {
     href: String,
     /// As it is given out; what a browser could run is given out to be saved, as `application/octet-stream`.
     media_type: &'static str,
+    /// In a snapshot: a number that its content alone has.
     version: u64,
     size: u64,
 }
 
-/// Makes a ticket for one version of a file.
+/// Makes a ticket for one version of a file, of the drive or in a snapshot.
 #[utoipa::path(
     post,
     path = "/api/v1/tickets",
@@ -124,10 +142,31 @@ pub(crate) async fn make(
     headers: HeaderMap,
     said: Body,
 ) -> Result<Response, Problem> {
-    let TicketBody { path: said, version } = body(&headers, said).await?;
-    let path = path(&said)?;
-    let looked = path.clone();
-    let file = with_drive(&service, &login, move |service, drive| version_at(service, drive, &looked, version)).await?;
+    let TicketBody { path: said, version, snapshot } = body(&headers, said).await?;
+    let (vault, name, file) = match snapshot {
+        None => {
+            let path = path(&said)?;
+            let found = with_drive(&service, &login, move |service, drive| {
+                let file = version_at(service, drive, &path, version)?;
+                let name = path.name().map(|name| name.as_bytes().to_vec());
+                Ok((Arc::clone(&drive.vault), name.unwrap_or_default(), file))
+            });
+            found.await?
+        }
+        Some(_) if version.is_some() => {
+            let detail = "a file in a snapshot has one version: say either snapshot or version";
+            return Err(problem::new(StatusCode::BAD_REQUEST, detail));
+        }
+        Some(id) => {
+            let (path, login) = (tree_path(&said)?, Arc::clone(&login));
+            let found = on_pool(&service, "looking for a file", move |service| {
+                let own = Own::find(service, &login, &id)?;
+                let file = file_in(service, &own, &path)?;
+                Ok((own.vault, path.name().unwrap_or_default().to_vec(), file))
+            });
+            found.await?
+        }
+    };
     let secret: [u8; 16] = random().map_err(|error| problem::internal("making a ticket", &error))?;
     let session = match login.means {
         Means::Session(id) => Some(id),
@@ -135,12 +174,13 @@ pub(crate) async fn make(
     };
     let answer = TicketAnswer {
         href: service.home.settings.base_path.of(&format!("/content/{}", hex::encode(&secret))),
-        media_type: media_type(&path).unwrap_or(content::TO_BE_SAVED),
+        media_type: media_type_of(&name).unwrap_or(content::TO_BE_SAVED),
         version: file.version,
         size: file.size,
     };
     let now = Instant::now();
-    let ticket = Ticket { account: login.account_id(), session, path, file, expires: now + LIFETIME };
+    let opens = Opened { vault, name, file };
+    let ticket = Ticket { account: login.account_id(), session, opens, expires: now + LIFETIME };
     if !service.tickets.add(&secret, ticket, now) {
         let detail = "too many files are being looked at";
         return Err(problem::retry(StatusCode::SERVICE_UNAVAILABLE, detail, LIFETIME));
@@ -169,9 +209,10 @@ pub(crate) async fn content(
         service.tickets.renew(&secret, Instant::now());
     }
     let answering = Arc::clone(&service);
-    with_drive_of(&service, account, move |_, drive| {
-        let presentation = media_type(&ticket.path).map_or(Presentation::Saved, Presentation::Shown);
-        content::answer(&answering, drive, (&ticket.path, &ticket.file), presentation, &headers)
+    on_pool(&service, "reading a file", move |_| {
+        let Opened { vault, name, file } = &ticket.opens;
+        let presentation = media_type_of(name).map_or(Presentation::Saved, Presentation::Shown);
+        content::answer_as(&answering, vault, (name, file), presentation, &headers)
     })
     .await
 }
@@ -192,23 +233,10 @@ fn is_welcome(
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use proto::{DriveContent, Timestamp};
-
     use super::*;
 
-    fn ticket(account: i64, expires: Instant) -> Ticket {
-        let file = FileVersion {
-            version: 1,
-            content: DriveContent::Empty,
-            size: 0,
-            mtime: Timestamp::new(0, 0).unwrap(),
-            mode: 0,
-            sha256: None,
-            received_ms: 0,
-        };
-        let path = DrivePath::new(Bytes::from_static(b"a")).unwrap();
-        Ticket { account: AccountId(account), session: None, path, file, expires }
+    fn ticket(account: i64, expires: Instant) -> Ticket<()> {
+        Ticket { account: AccountId(account), session: None, opens: (), expires }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `/api/v1/trash`: what was removed, and bringing it back.
+//! `/api/v1/trash`: what was removed, bringing it back, and deleting it for good.
 
 #![expect(unused_qualifications, reason = "the macro that describes the routes writes them")]
 
@@ -11,10 +11,15 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use proto::{DrivePath, DriveTrash};
 use serde::{Deserialize, Serialize};
-use store::NodeId;
+use store::{NodeId, Role};
 use utoipa::{IntoParams, ToSchema};
+use zeroize::Zeroizing;
 
+use crate::access::{Action, allowed};
+use crate::audit::Event;
 use crate::login::Login;
+use crate::options::PermanentDelete;
+use crate::rest::account::confirm;
 use crate::rest::entries::Page;
 use crate::rest::parse::{ChangeKey, Numeral, body, encoded, path, query};
 use crate::rest::problem::{Problem, ProblemBody};
@@ -147,6 +152,72 @@ pub(crate) async fn restore(
         })
     });
     Ok(json(StatusCode::OK, &restored.await?))
+}
+
+/// Most entries that one request deletes for good.
+const PURGED_MAX: usize = 1000;
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TrashPurge {
+    /// As the list has them: 1 to 1000.
+    ids: Vec<Numeral>,
+    /// The account's, again.
+    #[schema(value_type = String)]
+    password: Zeroizing<String>,
+}
+
+/// What was deleted for good.
+#[derive(Debug, Serialize, ToSchema)]
+struct PurgedCount {
+    /// How many of the ids were in the trash.
+    purged: u64,
+}
+
+/// Deletes for good what is in the trash, before its time. 403 unless the server's setting `permanent-delete` allows it to
+/// the account. Space comes back with the next collection of garbage.
+#[utoipa::path(
+    post,
+    path = "/api/v1/trash/purge",
+    request_body = TrashPurge,
+    responses((status = 200, description = "Done", body = PurgedCount), ProblemBody)
+)]
+pub(crate) async fn purge(
+    State(service): State<Arc<Service>>,
+    Extension(login): Extension<Arc<Login>>,
+    headers: HeaderMap,
+    said: Body,
+) -> Result<Response, Problem> {
+    let TrashPurge { ids, password } = body(&headers, said).await?;
+    if ids.is_empty() || ids.len() > PURGED_MAX {
+        let detail = format!("say 1 to {PURGED_MAX} ids");
+        return Err(problem::new(StatusCode::BAD_REQUEST, &detail));
+    }
+    if !may_purge(&service, &login) {
+        let detail = "this account may not delete for good (setting permanent-delete); the trash is emptied by age";
+        return Err(problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    confirm(&service, &login, password).await?;
+    let nodes: Vec<NodeId> = ids.into_iter().filter_map(|id| i64::try_from(id.get()).ok().map(NodeId)).collect();
+    let asking = Arc::clone(&login);
+    let purged = with_drive(&service, &login, move |service, drive| {
+        let purged = service.home.store.purge_from_drive(drive.vault.id, &nodes);
+        let purged = purged.map_err(|error| problem::of_store("deleting for good", &error))?;
+        let what = format!("{purged} entries, by hand");
+        asking.actor().note(&service.home.store, Event::TrashPurged, &asking.account.name, &what);
+        Ok(PurgedCount { purged })
+    });
+    Ok(json(StatusCode::OK, &purged.await?))
+}
+
+/// Whether whoever is logged in may delete for good.
+pub(super) fn may_purge(service: &Service, login: &Login) -> bool {
+    let is_let = match service.home.settings.permanent_delete {
+        PermanentDelete::Off => false,
+        PermanentDelete::Admins => login.account.role == Role::Admin,
+        PermanentDelete::Everybody => true,
+    };
+    is_let && allowed(login.who(), Action::Purge)
 }
 
 /// What is to come back.

@@ -48,6 +48,8 @@ pub(crate) enum OnConflict {
     KeepBoth,
     /// It goes to the trash with all its versions.
     Replace,
+    /// It stays, and the new one is not taken.
+    Skip,
 }
 
 impl OnConflict {
@@ -80,7 +82,8 @@ pub(crate) struct Taken {
     pub(crate) path: DrivePath,
     pub(crate) version: u64,
     pub(crate) size: u64,
-    pub(crate) sha256: [u8; 32],
+    /// None where nobody has seen all of the file that stayed.
+    pub(crate) sha256: Option<[u8; 32]>,
     pub(crate) outcome: Outcome,
     pub(crate) stored: Stored,
     /// What the last request brought of it.
@@ -104,6 +107,8 @@ pub(crate) enum Outcome {
     NewVersion,
     /// The file held these very bytes; nothing was changed.
     Identical,
+    /// There was a file of this name, which stays as it was.
+    Skipped,
 }
 
 impl Outcome {
@@ -113,6 +118,7 @@ impl Outcome {
             Self::Created => "created",
             Self::NewVersion => "new-version",
             Self::Identical => "identical",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -135,7 +141,10 @@ pub(crate) async fn take<E: std::error::Error>(
     let fed = feed(service, body, slices, &CancellationToken::new(), &incoming).await;
     // The thread has an answer of its own when it stopped first, and that is the cause.
     match (fed, answered.await) {
-        (_, Ok(Err(response))) | (Err(response), _) => Err(response),
+        (_, Ok(Err(problem))) | (Err(problem), _) => {
+            incoming.failed(&problem);
+            Err(problem)
+        }
         (Ok(()), Ok(Ok(taken))) => {
             incoming.taken(&taken);
             Ok(taken)
@@ -144,11 +153,38 @@ pub(crate) async fn take<E: std::error::Error>(
     }
 }
 
-/// Whether so many bytes would be taken in, as far as disk and quota go.
+/// Whether a file of so many bytes would be taken in, as far as settings, disk and quota go.
 pub(crate) fn check_room(service: &Service, drive: &Drive, len: u64) -> Result<(), Problem> {
+    check_len(service, len)?;
     let room = service.home.store.check_room(len);
     let room = room.and_then(|()| service.home.store.check_quota(drive.vault.id, len));
     room.map_err(|error| problem::of_store("taking a file in", &error))
+}
+
+/// Whether a file may be so long.
+pub(super) fn check_len(service: &Service, len: u64) -> Result<(), Problem> {
+    match service.home.settings.max_file_size {
+        Some(max) if len > max => Err(too_long(max)),
+        _ => Ok(()),
+    }
+}
+
+fn too_long(max: u64) -> Problem {
+    let detail = format!("this server takes files of at most {max} bytes (its setting max-file-size)");
+    problem::new(StatusCode::PAYLOAD_TOO_LARGE, &detail)
+}
+
+/// What becomes of a file whose name is taken, where that is to be left alone.
+pub(super) fn left_alone(present: &FileVersion, path: &DrivePath) -> Taken {
+    Taken {
+        path: path.clone(),
+        version: present.version,
+        size: present.size,
+        sha256: present.sha256,
+        outcome: Outcome::Skipped,
+        stored: Stored::default(),
+        brought: Brought::default(),
+    }
 }
 
 /// The right to one of the threads that write. Many uploads at once wait for each other, with their bodies unread.
@@ -203,6 +239,10 @@ fn work(
     loop {
         match received.blocking_recv() {
             Some(Slice::Bytes(bytes)) => {
+                if let Err(problem) = check_len(service, upload.len() + bytes.len() as u64) {
+                    upload.abandon();
+                    return Err(problem);
+                }
                 if let Err(error) = upload.push(&bytes) {
                     upload.abandon();
                     return Err(of_upload(service, &error));
@@ -245,11 +285,15 @@ pub(super) fn name(
     }
     let taken = |path: &DrivePath, version, outcome, stored| {
         let path = path.clone();
-        Taken { path, version, size, sha256, outcome, stored, brought }
+        Taken { path, version, size, sha256: Some(sha256), outcome, stored, brought }
     };
     if let Some(present) = present.as_ref().filter(|file| file.content == content && request.conditions.hold(version)) {
         editor.leave(request.key).map_err(|error| problem::of_drive("naming a file", &error))?;
         return Ok(taken(&request.path, present.version, Outcome::Identical, Stored::default()));
+    }
+    if let Some(present) = present.as_ref().filter(|_| request.on_conflict == OnConflict::Skip) {
+        editor.leave(request.key).map_err(|error| problem::of_drive("naming a file", &error))?;
+        return Ok(Taken { brought, ..left_alone(present, &request.path) });
     }
     let new = NewVersion {
         path: request.path.clone(),
@@ -260,6 +304,11 @@ pub(super) fn name(
     };
     let done = match request.on_conflict {
         OnConflict::NewVersion => editor.put(request.key, &new).map(|done| (request.path.clone(), done)),
+        // Whatever got the name meanwhile stays, too.
+        OnConflict::Skip => {
+            let new = NewVersion { expected_version: Some(0), ..new.clone() };
+            editor.put(request.key, &new).map(|done| (request.path.clone(), done))
+        }
         OnConflict::KeepBoth => editor.put_beside(request.key, &new),
         OnConflict::Replace => editor.replace(request.key, &new).map(|done| (request.path.clone(), done)),
     };

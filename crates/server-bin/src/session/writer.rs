@@ -289,6 +289,10 @@ impl Worker {
                 self.commit(commit).map_err(|error| self.refuse("committing a snapshot", &error))
             }
             Question::DrivePut(put) => {
+                if let Some(max) = self.service.home.settings.max_file_size.filter(|max| put.size > *max) {
+                    let message = format!("this server takes files of at most {max} bytes into its drive");
+                    return Err(Failure::new(FailCode::NotAllowed, &message));
+                }
                 let changed = self.editor().and_then(|mut editor| editor.put(put.key, &new_version(&put)));
                 if let Ok(changed) = &changed {
                     self.tell_of_upload(&put, changed);

@@ -15,7 +15,7 @@ use crate::client::{Client, Device, Token};
 use crate::rest::{Answer, Script, send};
 use crate::server::{Program, TestServer, text, wait_until};
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// A browser with one page of the server's own.
 pub(crate) struct Browser {
@@ -63,6 +63,13 @@ impl Browser {
         let origin = format!("Origin: http://{}\r\n", self.address);
         let token = self.csrf_token.as_ref().map(|token| format!("X-CSRF-Token: {token}\r\n"));
         self.ask_with(method, path, body, &(origin + &token.unwrap_or_default())).await
+    }
+
+    /// Under an idempotency key.
+    pub(crate) async fn ask_under(&self, key: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let token = self.csrf_token.as_deref().unwrap_or_default();
+        let headers = format!("Origin: http://{}\r\nX-CSRF-Token: {token}\r\nIdempotency-Key: {key}\r\n", self.address);
+        self.ask_with(method, path, (!body.is_null()).then_some(body), &headers).await
     }
 
     /// With these headers beside the cookie.
@@ -443,10 +450,38 @@ fn parts(link: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_listens_everywhere_says_where_it_is_found() {
+    let server = TestServer::start_with(|options| {
+        options.listen = Some("0.0.0.0:0".parse().unwrap());
+        options.plain_http = None;
+    })
+    .await;
+    let port = server.server.address().port();
+    let urls = server.server.urls();
+    assert_eq!(urls[0], format!("https://localhost:{port}/"));
+    assert!(!urls.iter().any(|url| url.contains("0.0.0.0")), "{urls:?}");
+    // One link, under each of the addresses.
+    let links = server.server.setup_links();
+    let pages: Vec<&str> = links.iter().map(|link| link.split_once("setup#").unwrap().0).collect();
+    assert_eq!(pages, urls);
+    assert!(links.iter().all(|link| parts(link) == parts(&links[0])));
+    // A device elsewhere is told the address in the local network, where there is one.
+    let enrolled = server.command(&["enroll", "--device", "laptop", "--json"]).await;
+    match urls.get(1) {
+        Some(url) => {
+            let told: Value = serde_json::from_slice(&enrolled.stdout).unwrap();
+            assert_eq!(format!("https://{}/", told["address"].as_str().unwrap()), *url);
+        }
+        None => assert_eq!(enrolled.status.code(), Some(1), "{enrolled:?}"),
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_setup_link_is_good_for_one_of_many() {
     let server = TestServer::start().await;
     let address = server.server.address();
-    let (first, account) = parts(server.server.setup_link().expect("nobody has a password yet"));
+    let (first, account) = parts(server.server.setup_links().first().expect("nobody has a password yet"));
     assert_eq!(account, "admin");
     let link = command(&server, &["account", "setup-link"]).await;
     let (secret, _) = parts(&link);
@@ -472,7 +507,7 @@ async fn a_setup_link_is_good_for_one_of_many() {
     assert!(accounts.contains(winner.as_str()) && !accounts.contains("admin  "), "{accounts}");
     // Whoever has a password is not offered a link at the next start; the oldest account is still the default.
     let server = server.restart().await;
-    assert_eq!(server.server.setup_link(), None);
+    assert!(server.server.setup_links().is_empty());
     let enrolment = server.command(&["enroll", "--device", "laptop"]).await;
     assert!(enrolment.status.success(), "{enrolment:?}");
     server.stop().await;

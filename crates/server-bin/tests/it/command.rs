@@ -72,6 +72,8 @@ fn help_is_complete() {
         "login-idle",
         "login-lifetime",
         "max-sessions",
+        "max-file-size",
+        "permanent-delete",
         "log-level",
         "log-format",
     ];
@@ -96,6 +98,7 @@ fn help_is_complete() {
         "reindex",
         "catalog",
         "rescue",
+        "settings",
         "mirror",
         "Exit codes",
     ] {
@@ -384,6 +387,117 @@ fn settings_are_told_with_their_origins() {
     is("address", serde_json::Value::Null, "default");
     let wrong = run(&["config", "show", "--data-dir", "/srv/x", "--gc-waste", "101"], &[]);
     assert_eq!(wrong.status.code(), Some(1));
+}
+
+/// All that is wrong is told at once, with its place and without starting anything; what is right is exit code 0.
+#[test]
+fn settings_are_checked_before_a_server_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    let place = data_dir.to_str().unwrap();
+    let right = run(&["config", "check", "--data-dir", place, "--listen", "127.0.0.1:0"], &[]);
+    assert!(right.status.success(), "{right:?}");
+    assert_eq!(text(&right.stdout), "looked at flags and environment, and no file: 0 errors, 0 warnings\n");
+    assert!(!data_dir.exists());
+
+    let file = dir.path().join("settings.toml");
+    let wrong = "gc-waste = 101\nseal = \"1s\"\nidle-timeout = \"soon\"\nmirrors = [\"drive:admin=DIR\"]\n";
+    fs::write(&file, wrong.replace("DIR", place)).unwrap();
+    let file = file.to_str().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let arguments = ["config", "check", "--json", "--data-dir", place, "--config", file, "--listen", &listen];
+    let environment = [("BACKUP_SERVER_PORT_FILE", "/no/such/folder/port"), ("BACKUP_SERVER_LISTENS", "x")];
+    let output = run(&arguments, &environment);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("error: `serve` would not start with these settings: 5 errors"), "{output:?}");
+    let told: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let found =
+        |name: &str| told.iter().find(|item| item["name"] == name).unwrap_or_else(|| panic!("{name}: {told:?}"));
+    for (name, line) in [("gc-waste", 1), ("seal", 2), ("idle-timeout", 3), ("mirrors", 4)] {
+        let item = found(name);
+        assert_eq!((&item["event"], &item["is_warning"]), (&"setting-problem".into(), &false.into()), "{item}");
+        assert_eq!((item["file"].as_str(), item["line"].as_u64()), (Some(file), Some(line)), "{item}");
+    }
+    assert_eq!(found("port-file")["variable"], "BACKUP_SERVER_PORT_FILE");
+    assert_eq!((&found("listen")["origin"], &found("listen")["is_warning"]), (&"flag".into(), &true.into()));
+    assert!(told.iter().any(|item| item["variable"] == "BACKUP_SERVER_LISTENS"), "{told:?}");
+    let sum = told.last().unwrap();
+    assert_eq!((&sum["event"], &sum["errors"], &sum["warnings"]), (&"settings-checked".into(), &5.into(), &2.into()));
+    let people = text(&run(&["config", "check", "--data-dir", place, "--config", file], &[]).stdout);
+    assert!(people.contains(&format!("error: {file}, line 1: gc-waste: the value is out of bounds\nhint: 0 to 100")));
+
+    let missing = run(&["config", "check", "--data-dir", place, "--config", "/no/such/file.toml"], &[]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stdout).contains("/no/such/file.toml: it cannot be read"), "{missing:?}");
+}
+
+/// Everything that is set goes into one file and comes out of it on another machine, but for what is secret.
+#[test]
+fn settings_go_from_one_data_directory_to_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| dir.path().join(name));
+    made(&one);
+    made(&other);
+    let good = |place: &Path, arguments: &[&str]| {
+        let output = command(place, arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        text(&output.stdout)
+    };
+    good(&one, &["account", "add", "bob", "--role", "read-only"]);
+    good(&one, &["account", "quota", "bob", "500GiB"]);
+    good(&one, &["account", "disable", "bob"]);
+    good(&one, &["account", "password", "bob"]);
+    good(&one, &["retention", "set", "--keep-daily", "7"]);
+    fs::write(one.join("server.toml"), "gc-waste = 7\nhosts = [\"nas.local\"]\nlisten = \"127.0.0.1:8081\"\n").unwrap();
+    let file = dir.path().join("settings.toml");
+    let file = file.to_str().unwrap();
+    good(&one, &["settings", "export", "--out", file]);
+    assert_eq!(command(&one, &["settings", "export", "--out", file]).status.code(), Some(1), "no file is replaced");
+    let exported = good(&one, &["settings", "export"]);
+    assert_eq!(fs::read_to_string(file).unwrap(), exported);
+    assert!(
+        exported.contains("[account.bob]\nrole = \"read-only\"\nquota = \"500GiB\"\ndisabled = true\n"),
+        "{exported}"
+    );
+    assert!(
+        exported.contains("gc-waste = 7\n") && !exported.contains("data-dir") && !exported.contains("argon2"),
+        "{exported}"
+    );
+
+    let before = good(&other, &["settings", "export"]);
+    let planned = good(&other, &["settings", "import", file, "--dry-run"]);
+    assert!(planned.contains("would change  account bob: read-only") && planned.contains("gc-waste = 7"), "{planned}");
+    assert_eq!(good(&other, &["settings", "export"]), before);
+    assert!(!other.join("server.toml").exists());
+    let done = good(&other, &["settings", "import", file]);
+    assert!(done.contains("changed       account bob: read-only") && done.contains("account setup-link bob"), "{done}");
+    assert_eq!(good(&other, &["settings", "export"]), exported);
+    assert_eq!(good(&other, &["settings", "import", file]), "", "all of it holds");
+    let log = good(&other, &["audit"]);
+    assert!(
+        ["account-added", "quota-set", "account-disabled", "policy-set"].iter().all(|event| log.contains(event)),
+        "{log}"
+    );
+
+    // A settings file that is there is somebody's: what differs is told.
+    fs::write(other.join("server.toml"), "gc-waste = 8\n").unwrap();
+    let waits = command(&other, &["settings", "import", file]);
+    assert_eq!(waits.status.code(), Some(3), "{waits:?}");
+    assert!(text(&waits.stdout).contains("NOT changed   gc-waste: gc-waste = 8 -> gc-waste = 7\n"), "{waits:?}");
+    assert_eq!(fs::read_to_string(other.join("server.toml")).unwrap(), "gc-waste = 8\n");
+
+    // What is wrong changes nothing, wherever it stands.
+    for wrong in
+        ["[account.eve]\nrank = 1", "[account.eve]\n[config]\ngc-waste = 101", "[account.\"e v\"]", "[retention]"]
+    {
+        fs::write(file, format!("format = 1\n{wrong}\n")).unwrap();
+        assert_eq!(command(&other, &["settings", "import", file]).status.code(), Some(1), "{wrong}");
+    }
+    fs::write(file, "format = 2\n").unwrap();
+    assert!(stderr(&command(&other, &["settings", "import", file])).contains("is of format 2"));
+    assert!(!good(&other, &["account", "list"]).contains("eve"));
 }
 
 #[test]

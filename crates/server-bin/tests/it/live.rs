@@ -134,6 +134,36 @@ async fn a_listener_goes_on_after_the_last_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_not_taken_are_told_with_the_reason() {
+    let server = TestServer::start().await;
+    let script = Script::new(&server, "admin", "admin").await;
+    script.put("notes.txt", b"the same").await.expect(201);
+    script.put("notes.txt", b"the same").await.expect(200);
+    // Whoever said under which condition wanted it so.
+    script.ask("PUT", "/api/v1/files/notes.txt", &[("If-None-Match", "*")], b"other").await.expect(412);
+    script.post("/api/v1/folder", &json!({ "path": "photos" })).await.expect(200);
+    script.put("photos", b"x").await.expect(409);
+    assert!(server.command(&["account", "quota", "admin", "1B"]).await.status.success());
+    script.put("large.bin", &noise(1, 4096)).await.expect(507);
+    let told = script.get("/api/v1/activity").await.expect(200).json();
+    let told: Vec<(&str, &str)> = told["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| (item["kind"].as_str().unwrap(), item["name"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [("error", "large.bin"), ("error", "photos"), ("skip", "notes.txt"), ("upload", "notes.txt")]);
+    let refused = script.get("/api/v1/activity?kind=error&limit=1").await.expect(200).json();
+    assert!(refused["items"][0]["detail"].as_str().unwrap().contains("quota"), "{refused}");
+    // Names of files are for nobody else, and what is said of them is not either.
+    assert!(server.command(&["account", "add", "grace", "--role", "admin"]).await.status.success());
+    let other = Script::new(&server, "grace", "admin").await;
+    let seen = other.get("/api/v1/activity?kind=error").await.expect(200).json();
+    assert_eq!((&seen["items"][0]["name"], &seen["items"][0]["detail"]), (&Value::Null, &json!("")));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_backup_came_to_is_what_its_commit_says() {
     let server = TestServer::start().await;
     let script = Script::new(&server, "admin", "admin").await;

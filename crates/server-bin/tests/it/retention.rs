@@ -57,6 +57,37 @@ async fn run(server: &TestServer, arguments: &[&str]) -> Vec<serde_json::Value> 
     text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// What is exported is imported, by a running server too; a chain that is not there yet waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_of_chains_are_in_the_file_of_all_settings() {
+    let server = TestServer::start().await;
+    let mut device = Device::new(&server).await;
+    back_up(&mut device, 1..2).await;
+    run(&server, &["retention", "set", "laptop/home", "--keep-last", "2", "--keep-within", "3d"]).await;
+    let file = server.dir.path().with_extension("settings.toml");
+    let file = file.to_str().unwrap();
+    run(&server, &["settings", "export", "--out", file]).await;
+    let exported = std::fs::read_to_string(file).unwrap();
+    let rules = "[chain.\"laptop/home\"]\nkeep-last = 2\nkeep-within = \"3d\"\nmin-age = \"14d\"\n";
+    assert!(exported.ends_with(rules), "{exported}");
+    run(&server, &["retention", "set", "laptop/home", "--keep-last", "7"]).await;
+    let planned = run(&server, &["settings", "import", file, "--dry-run"]).await;
+    let of_chain = planned.iter().find(|change| change["name"] == "retention of laptop/home").unwrap();
+    assert_eq!((&of_chain["event"], &of_chain["state"]), (&"setting-change".into(), &"planned".into()));
+    let now = async || run(&server, &["settings", "export"]).await[0]["text"].as_str().unwrap().to_owned();
+    assert!(now().await.contains("keep-last = 7"), "a dry run changes nothing");
+    run(&server, &["settings", "import", file]).await;
+    assert!(now().await.ends_with(rules));
+
+    std::fs::write(file, exported.replace("laptop/home", "laptop/other")).unwrap();
+    let waits = server.command(&["settings", "import", file]).await;
+    assert_eq!(waits.status.code(), Some(3), "{waits:?}");
+    let told = text(&waits.stdout);
+    assert!(told.contains("NOT changed   retention of laptop/other: ") && told.contains("there is no chain"), "{told}");
+    std::fs::remove_file(file).unwrap();
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_cannot_make_young_snapshots_disappear() {
     let server = TestServer::start().await;

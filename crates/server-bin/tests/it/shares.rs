@@ -60,6 +60,20 @@ async fn a_link_opens_a_folder_and_nothing_beside_it() {
     let has = |what: &[u8]| zip.body.windows(what.len()).any(|part| part == what);
     assert!(has(b"public/deep/er.txt") && has(b"deeper") && !has(b"private.txt"));
 
+    // Each use is told to the owner by name, and to the audit log without.
+    let log = browser.get("/api/v1/audit?event=share-download").await.expect(200).json();
+    let log = log["items"].as_array().unwrap();
+    assert_eq!(log.len(), 3);
+    for line in log {
+        assert_eq!((&line["subject"], &line["detail"]), (&json!("admin"), &json!(id)));
+        assert_eq!((&line["means"], &line["address"]), (&json!("link"), &json!("127.0.0.1")));
+    }
+    let told = browser.get("/api/v1/activity?kind=link").await.expect(200).json();
+    let names: Vec<&str> =
+        told["items"].as_array().unwrap().iter().map(|used| used["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["public", "er.txt", "a <b>.txt"]);
+    assert_eq!(told["items"][0]["detail"], "download from 127.0.0.1");
+
     // No path leaves it, and whatever is not there is the same page as a wrong link.
     let gone = fetch(address, &format!("/s/{}", "ab".repeat(16)), "").await;
     assert_eq!(gone.status, 404);
@@ -190,6 +204,13 @@ async fn a_limit_counts_downloads_and_not_their_parts() {
         b"456789",
         "what was begun is finished"
     );
+    // Each of the two is told, and written down: what was used, and from where.
+    let told = browser.get("/api/v1/activity?kind=link").await.expect(200).json();
+    assert_eq!(told["items"].as_array().unwrap().len(), 2, "{told}");
+    assert_eq!(told["items"][0]["name"], "one.bin");
+    let log = browser.get("/api/v1/audit?event=share-download").await.expect(200).json();
+    assert_eq!(log["items"].as_array().unwrap().len(), 2, "{log}");
+    assert_eq!((&log["items"][0]["detail"], &log["items"][0]["address"]), (&json!(id), &json!("127.0.0.1")));
     server.stop().await;
 }
 
@@ -287,6 +308,12 @@ async fn files_come_in_by_a_link_that_shows_nothing() {
     assert_eq!(script.names("inbox").await, ["a (1).txt", "a.txt", "c", "c (1)"]);
     assert_eq!(fetch(address, &link, "").await.status, 404);
     assert_eq!(post(&browser, &link, form, part("d", "x").as_bytes()).await.status, 404);
+    let told = browser.get("/api/v1/activity?kind=link").await.expect(200).json();
+    let names: Vec<&str> =
+        told["items"].as_array().unwrap().iter().map(|used| used["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["c (1)", "c", "a (1).txt"]);
+    let refused = browser.get("/api/v1/activity?kind=error").await.expect(200).json();
+    assert_eq!((&refused["items"][0]["name"], &refused["items"][1]), (&json!("long.txt"), &Value::Null), "{refused}");
     let log = browser.get("/api/v1/audit?event=share-upload").await.expect(200).json();
     assert!(log["items"][0]["detail"].as_str().unwrap().starts_with(&id), "{log}");
     server.stop().await;

@@ -647,6 +647,9 @@ async fn jobs_run_in_the_background_and_tell_what_they_did() {
         assert!(told["items"][0]["detail"].as_str().unwrap().contains(expected), "{told}");
     }
     admin.post("/api/v1/jobs", &json!({ "kind": "repair" })).await.expect(400);
+    for (number, status) in [("1", 409), ("99", 404), ("x", 404)] {
+        admin.ask("DELETE", &format!("/api/v1/jobs/{number}"), &[], b"").await.expect(status);
+    }
     let audit = admin.get("/api/v1/audit?event=job-started").await.expect(200).json();
     assert_eq!(audit["items"].as_array().unwrap().len(), 2);
 

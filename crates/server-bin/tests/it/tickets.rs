@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
+use crate::backup::noise;
 use crate::browsers::Browser;
+use crate::client::Device;
 use crate::rest::{Answer, Script, send};
 use crate::server::TestServer;
+use crate::snapshots::{back_up, files};
 
 /// Asks without any login, as an element of a page does.
 pub(crate) async fn fetch(address: SocketAddr, path: &str, headers: &str) -> Answer {
@@ -72,6 +75,37 @@ async fn a_ticket_opens_one_version_of_one_file_until_its_session_ends() {
 }
 
 /// Names decide, never what was sent or said: whatever a browser could run is given out to be saved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_opens_a_file_of_a_snapshot() {
+    let server = TestServer::start().await;
+    let mut device = Device::new(&server).await;
+    let film = noise(1, 3 << 20);
+    back_up(&mut device, "home", 1, &files(&[("v/film.mp4", &film), ("v/page.html", b"<script>1</script>")])).await;
+    let browser = Browser::logged_in(&server, "admin").await;
+    let id = browser.get("/api/v1/snapshots").await.expect(200).json()["items"][0]["id"].clone();
+    let ticket = |path: &str| json!({ "path": path, "snapshot": id });
+    let made = browser.post("/api/v1/tickets", ticket("v/film.mp4")).await.expect(201).json();
+    assert_eq!((&made["media_type"], &made["size"]), (&json!("video/mp4"), &json!(film.len())));
+    let href = made["href"].as_str().unwrap();
+    let part = fetch(browser.address, href, "Range: bytes=2000000-2000099\r\n").await.expect(206);
+    assert!(part.body == film[2_000_000..2_000_100] && part.headers["content-type"] == "video/mp4");
+    // What a browser could run is saved from there, too.
+    let page = browser.post("/api/v1/tickets", ticket("v/page.html")).await.expect(201).json();
+    let saved = fetch(browser.address, page["href"].as_str().unwrap(), "").await.expect(200);
+    assert_eq!(saved.headers["content-type"], "application/octet-stream");
+    browser.post("/api/v1/tickets", ticket("v/nothing")).await.expect(404);
+    browser.post("/api/v1/tickets", ticket("v")).await.expect(409);
+    let both = json!({ "path": "v/film.mp4", "snapshot": id, "version": 1 });
+    browser.post("/api/v1/tickets", both).await.expect(400);
+    // Another's snapshot is as good as none.
+    assert!(server.command(&["account", "add", "bob"]).await.status.success());
+    let bob = Browser::logged_in(&server, "bob").await;
+    bob.post("/api/v1/tickets", ticket("v/film.mp4")).await.expect(404);
+    assert_eq!(browser.ask("DELETE", "/api/v1/session", None).await.status, 204);
+    fetch(browser.address, href, "").await.expect(404);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_browser_could_run_is_only_saved() {
     let server = TestServer::start().await;

@@ -75,7 +75,7 @@ async fn what_is_here_already_is_told_before_it_is_sent() {
         { "path": "d", "size": 5 }, { "path": "nothing", "size": 0 }, { "path": "d/a%20b/c", "size": 0 },
     ] });
     let states = script.post("/api/v1/known", &files).await.expect(200).json();
-    let expected = ["different", "same-size", "identical", "different", "absent", "absent", "absent"];
+    let expected = ["different", "same-size", "identical", "different", "same-size-elsewhere", "absent", "absent"];
     assert_eq!(states["states"], json!(expected));
     for wrong in [json!({ "files": [ask(5, Some("x".to_owned()))] }), json!({ "files": [{ "path": "..", "size": 1 }] })]
     {

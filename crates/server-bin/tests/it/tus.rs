@@ -344,6 +344,29 @@ async fn files_may_come_with_their_announcement_and_by_post_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_announced_again_under_its_key_is_the_same_upload() {
+    let server = TestServer::start().await;
+    let script = Script::new(&server, "admin", "admin").await;
+    let metadata = metadata(&[("path", "a"), ("conflict", "keep-both")]);
+    let bytes = noise(1, 3 << 20);
+    let len = bytes.len().to_string();
+    let headers = [("Upload-Length", len.as_str()), ("Upload-Metadata", &metadata), ("Idempotency-Key", "one")];
+    let first = script.tus("POST", "/api/v1/uploads", &headers, b"").await.expect(201).headers["location"].clone();
+    script.break_off(&first, 0, bytes.len(), &bytes[..1 << 20]).await;
+    let again = script.tus("POST", "/api/v1/uploads", &headers, b"").await.expect(201);
+    assert_eq!(again.headers["location"], first);
+    // Another file under the key is refused; without one, each is an upload of its own.
+    script.tus("POST", "/api/v1/uploads", &[("Upload-Length", "5"), headers[1], headers[2]], b"").await.expect(422);
+    assert_ne!(script.tus("POST", "/api/v1/uploads", &headers[..2], b"").await.expect(201).headers["location"], first);
+    script.complete(&first, &bytes).await;
+    // The last answer was lost, and all of it is asked for again.
+    let done = script.tus("POST", "/api/v1/uploads", &headers, b"").await.expect(201);
+    assert_eq!((&done.headers["location"], &done.headers["upload-offset"]), (&first, &len));
+    assert_eq!(script.names("").await, ["a"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_given_up_or_forgotten_is_gone() {
     let server = TestServer::start_with(|options| options.session_lifetime = Some(Span(Duration::from_secs(2)))).await;
     let script = Script::new(&server, "admin", "restore").await;

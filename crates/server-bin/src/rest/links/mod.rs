@@ -31,11 +31,12 @@ use crate::audit::{Actor, Event};
 use crate::clock;
 use crate::drive::{FileVersion, Listing};
 use crate::keys::is_same_hash;
+use crate::live::{Activity, ActivityKind};
 use crate::login::Caller;
 use crate::rest::content::{self, Presentation};
 use crate::rest::folders::Cursor;
 use crate::rest::multipart::{Multipart, PartHead};
-use crate::rest::parse::{encoded, path as path_of, query};
+use crate::rest::parse::{ChangeKey, encoded, path as path_of, query};
 use crate::rest::problem::Problem;
 use crate::rest::upload::{OnConflict, take};
 use crate::rest::{Drive, archive, form, on_pool, problem, with_drive_of};
@@ -337,6 +338,7 @@ pub(crate) async fn file(
         if method != Method::HEAD && !goes_on {
             count(service, &share)?;
             service.downloads.begin(key, Instant::now());
+            tell_download(service, &share, &path, caller);
         } else if !goes_on && is_used_up(&share) {
             return Err(problem::new(StatusCode::NOT_FOUND, "the share is used up"));
         }
@@ -354,9 +356,20 @@ fn count(service: &Service, share: &Share) -> Result<(), Problem> {
     }
 }
 
+/// Tells the share's owner and the audit log of a use. Blocks.
+fn tell_download(service: &Service, share: &Share, path: &DrivePath, caller: Caller) {
+    let detail = format!("download from {}", caller.address);
+    service.feed.push(Activity::of_drive(ActivityKind::Link, &share.account, path, detail));
+    if service.link_uses.admits(Instant::now()) {
+        let actor = Actor::known("", "link", caller.address);
+        actor.note(&service.home.store, Event::ShareDownload, &share.account.name, &share.id.to_string());
+    }
+}
+
 /// A folder of a share as one archive.
 pub(crate) async fn zip(
     State(service): State<Arc<Service>>,
+    Extension(caller): Extension<Caller>,
     Path(token): Path<String>,
     (method, uri): (Method, Uri),
 ) -> Result<Response, Refusal> {
@@ -367,7 +380,10 @@ pub(crate) async fn zip(
         let Place { path, .. } = place(service, drive, &share, &below)?;
         let response = archive::of_drive(&answering, drive, std::slice::from_ref(&path))?;
         match method == Method::HEAD {
-            false => count(service, &share)?,
+            false => {
+                count(service, &share)?;
+                tell_download(service, &share, &path, caller);
+            }
             true if is_used_up(&share) => return Err(problem::new(StatusCode::NOT_FOUND, "the share is used up")),
             true => {}
         }
@@ -515,7 +531,7 @@ pub(crate) async fn upload(
         let name = String::from_utf8_lossy(head.filename.as_deref().unwrap_or_default()).into_owned();
         let taken = match tried > form::FILE_COUNT_MAX {
             true => Err(problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too many files at once")),
-            false => take_one(&service, &share, &place.base, &head, parts.bytes()).await,
+            false => take_one(&service, (&share, caller), &place.base, &head, parts.bytes()).await,
         };
         let (class, outcome) = match &taken {
             Ok(()) => ("", "stored"),
@@ -559,13 +575,15 @@ pub(crate) async fn upload(
 
 async fn take_one<E: std::error::Error>(
     service: &Arc<Service>,
-    share: &Share,
+    (share, caller): (&Share, Caller),
     folder: &DrivePath,
     head: &PartHead,
     bytes: impl Stream<Item = Result<Bytes, E>> + Unpin,
 ) -> Result<(), Problem> {
-    let request = form::request(folder, head.filename.as_deref(), OnConflict::KeepBoth)?;
-    let id = share.id;
+    // A browser's form says no key.
+    let key = ChangeKey::of(&HeaderMap::new())?;
+    let request = form::request(folder, head.filename.as_deref(), OnConflict::KeepBoth, key)?;
+    let (id, path) = (share.id, request.path.clone());
     let counted = share.clone();
     on_pool(service, "counting the use of a share", move |service| count(service, &counted)).await.map_err(
         |problem| match problem.status() {
@@ -586,7 +604,11 @@ async fn take_one<E: std::error::Error>(
         Ok(slice)
     });
     match take(service, &share.account, request, (limited, None)).await {
-        Ok(_) => Ok(()),
+        Ok(taken) => {
+            let detail = format!("upload from {}", caller.address);
+            service.feed.push(Activity::of_drive(ActivityKind::Link, &share.account, &taken.path, detail));
+            Ok(())
+        }
         Err(problem) => {
             let back = on_pool(service, "taking back the use of a share", move |service| {
                 let back = service.home.store.unuse_share(id);
@@ -598,6 +620,7 @@ async fn take_one<E: std::error::Error>(
             match is_too_long.load(Ordering::Relaxed) {
                 true => {
                     let detail = format!("longer than {}", size(len_max));
+                    service.feed.push(Activity::of_drive(ActivityKind::Error, &share.account, &path, detail.clone()));
                     Err(problem::new(StatusCode::PAYLOAD_TOO_LARGE, &detail))
                 }
                 false => Err(problem),

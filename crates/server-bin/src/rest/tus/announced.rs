@@ -118,6 +118,11 @@ impl Announced {
         Self::of(&headers).ok()
     }
 
+    /// Whether the same was said.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.headers == other.headers
+    }
+
     /// What answers say of it again.
     pub(super) fn repeated(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         [UPLOAD_METADATA, UPLOAD_CONCAT]
@@ -160,7 +165,8 @@ fn place(metadata: &str, headers: &HeaderMap) -> Result<Place, Problem> {
         None | Some("new-version") => OnConflict::NewVersion,
         Some("keep-both") => OnConflict::KeepBoth,
         Some("replace") => OnConflict::Replace,
-        Some(_) => return Err(bad("conflict in Upload-Metadata is new-version, keep-both or replace")),
+        Some("skip") => OnConflict::Skip,
+        Some(_) => return Err(bad("conflict in Upload-Metadata is new-version, keep-both, replace or skip")),
     };
     let mtime_ms = text("mtime_ms")?.map(str::parse).transpose();
     let mtime_ms = mtime_ms.map_err(|_| bad("mtime_ms in Upload-Metadata is not a whole number"))?;
@@ -223,7 +229,7 @@ mod tests {
             metadata(&[("path", b"a%2fb")]),
             metadata(&[("path", b"")]),
             metadata(&[("path", b"a"), ("path", b"b")]),
-            metadata(&[("path", b"a"), ("conflict", b"skip")]),
+            metadata(&[("path", b"a"), ("conflict", b"merge")]),
             metadata(&[("path", b"a"), ("mtime_ms", b"1.5")]),
             "path !!!".to_owned(),
             metadata(&[("path", &[b'a'; METADATA_LEN_MAX])]),

@@ -40,7 +40,7 @@ pub(super) async fn put_together(
         for part in looked {
             len = len.saturating_add(find_part(service, drive, part)?.len);
         }
-        announce(service, drive, id, len, &announced).map(|()| None)
+        announce(service, drive, id, len, &announced).map(|_| None)
     });
     if let Some(len) = is_done.await? {
         return Ok((id, Came::Here(len)));
@@ -53,7 +53,8 @@ pub(super) async fn put_together(
         drop(turn);
         came
     });
-    let came = answered?.await.unwrap_or_else(|error| Err(problem::internal("putting a file together", &error)))?;
+    let came = answered?.await.unwrap_or_else(|error| Err(problem::internal("putting a file together", &error)));
+    let came = came.inspect_err(|problem| incoming.failed(problem))?;
     if let Came::File(taken) = &came {
         incoming.taken(taken);
     }

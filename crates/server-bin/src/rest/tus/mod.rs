@@ -23,29 +23,28 @@ use axum::response::{IntoResponse, Response};
 use base64ct::{Base64, Encoding};
 use proto::DrivePath;
 use serde::Serialize;
-use store::{NewUpload, UnixMs, Upload, UploadId};
+use store::{AccountId, NewUpload, StoreError, UnixMs, Upload, UploadId};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use crate::clock;
 use crate::drive::DriveError;
-use crate::keys::random;
-use crate::live::Incoming;
+use crate::live::{Incoming, refused};
 use crate::login::Login;
 use crate::rest::body::{WAITING_MAX, feed};
 use crate::rest::content::REPR_DIGEST;
 use crate::rest::entries::Page;
 use crate::rest::files::href;
 use crate::rest::paging::PageQuery;
-use crate::rest::parse::{encoded, etag};
+use crate::rest::parse::{ChangeKey, encoded, etag};
 use crate::rest::problem::{Problem, ProblemBody};
 use crate::rest::tus::announced::{Announced, Becomes};
 use crate::rest::tus::checksum::{ALGORITHMS, Checksum};
 use crate::rest::tus::part::{Came, Part, beyond};
 use crate::rest::tus::turns::Turn;
 pub(crate) use crate::rest::tus::turns::Turns;
-use crate::rest::upload::{FileBytes, Taken, on_thread, present, slot};
+use crate::rest::upload::{FileBytes, Taken, check_room, on_thread, present, slot};
 use crate::rest::{Drive, json, problem, with_drive};
 use crate::service::Service;
 
@@ -73,12 +72,13 @@ const UPLOAD_STORED: HeaderName = HeaderName::from_static("upload-stored");
     security(()),
     responses((status = 204, description = "`Tus-Version`, `Tus-Extension`, `Tus-Max-Size`, `Tus-Checksum-Algorithm`"))
 )]
-pub(crate) async fn terms() -> Response {
+pub(crate) async fn terms(State(service): State<Arc<Service>>) -> Response {
+    let len_max = service.home.settings.max_file_size.unwrap_or(LEN_MAX).min(LEN_MAX);
     let headers = [
         (TUS_RESUMABLE, VERSION),
         (TUS_VERSION, VERSION),
         (HeaderName::from_static("tus-extension"), HeaderValue::from_static(EXTENSIONS)),
-        (HeaderName::from_static("tus-max-size"), HeaderValue::from(LEN_MAX)),
+        (HeaderName::from_static("tus-max-size"), HeaderValue::from(len_max)),
         (HeaderName::from_static("tus-checksum-algorithm"), HeaderValue::from_static(ALGORITHMS)),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
@@ -142,7 +142,8 @@ pub(crate) async fn list(
 /// Announces a file (tus: creation, with upload; concatenation).
 ///
 /// `Upload-Metadata` says `path` (names with / between them, each percent-encoded) or `filename` (one name), and may say
-/// `mtime_ms` and `conflict`: `new-version`, `keep-both` or `replace`.
+/// `mtime_ms` and `conflict`: `new-version`, `keep-both`, `replace` or `skip`. Announced again under the same key, it is the
+/// same upload, as long as that is known.
 #[utoipa::path(
     post,
     path = "/api/v1/uploads",
@@ -162,6 +163,7 @@ pub(crate) async fn list(
             Header,
             description = "`*`: only when there is no such file; entity tags: not when it has one of these versions",
         ),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 bytes"),
     ),
     request_body(content = Option<FileBytes>, content_type = "application/offset+octet-stream"),
     responses((status = 201, description = "`Location` is its address, `Upload-Offset` how much is here"), ProblemBody)
@@ -205,11 +207,10 @@ async fn create_upload(
     }
     let checksum = Checksum::of(headers)?;
     let path = announced.path().cloned();
-    let id = random().map_err(|error| problem::internal("drawing an id", &error))?;
-    let id = UploadId::from_bytes(id);
-    with_drive(service, login, move |service, drive| announce(service, drive, id, len, &announced)).await?;
-    if brings.is_none() && len > 0 {
-        return Ok(with_expiry(service, created(service, id, &Came::Here(0))));
+    let id = id_under(login.account_id(), &ChangeKey::of(headers)?);
+    let here = with_drive(service, login, move |service, drive| announce(service, drive, id, len, &announced)).await?;
+    if here > 0 || brings.is_none() && len > 0 {
+        return Ok(with_expiry(service, created(service, id, &Came::Here(here))));
     }
     let turn = service.turns.take_over(id).await.ok_or_else(busy)?;
     match receive(service, login, turn, Part { upload: id, offset: 0, path, checksum }, (body, len)).await {
@@ -262,8 +263,8 @@ async fn how_far(service: &Arc<Service>, login: &Login, uri: &Uri, headers: &Hea
     Ok(response)
 }
 
-/// Brings the next bytes of a file. The answer to the last says `Upload-Outcome` (`created`, `new-version`, `identical`),
-/// `Content-Location`, `ETag`, `Repr-Digest` and `Upload-Stored`, the bytes that the store grew by.
+/// Brings the next bytes of a file. The answer to the last says `Upload-Outcome` (`created`, `new-version`,
+/// `identical`, `skipped`), `Content-Location`, `ETag`, `Repr-Digest` and `Upload-Stored`, the bytes that the store grew by.
 #[utoipa::path(
     patch,
     path = "/api/v1/uploads/{id}",
@@ -307,9 +308,7 @@ async fn bring(
         if body_len.unwrap_or_default() > upload.len.saturating_sub(offset) {
             return Err(beyond(upload.len));
         }
-        let (store, left) = (&service.home.store, upload.len.saturating_sub(upload.offset));
-        let room = store.check_room(left).and_then(|()| store.check_quota(drive.vault.id, left));
-        room.map_err(|error| problem::of_store("taking a file in", &error))?;
+        check_room(service, drive, upload.len.saturating_sub(upload.offset))?;
         Ok((upload, announced.path().cloned()))
     })
     .await?;
@@ -402,7 +401,10 @@ async fn receive(
     })?;
     let fed = feed(service, body.into_data_stream(), slices, &stop, &incoming).await;
     match (fed, answered.await) {
-        (_, Ok(Err(problem))) | (Err(problem), _) => Err(problem),
+        (_, Ok(Err(problem))) | (Err(problem), _) => {
+            incoming.failed(&problem);
+            Err(problem)
+        }
         (Ok(()), Ok(Ok(came))) => {
             match &came {
                 Came::File(taken) => incoming.taken(taken),
@@ -414,11 +416,30 @@ async fn receive(
     }
 }
 
-/// Takes note of a file that is to come. What would be refused at its end is refused now.
-fn announce(service: &Service, drive: &Drive, id: UploadId, len: u64, announced: &Announced) -> Result<(), Problem> {
+/// The upload that an account announces under a key.
+fn id_under(account: AccountId, key: &ChangeKey) -> UploadId {
+    let mut hasher = blake3::Hasher::new_derive_key("delta-backup v1 upload announced under a key");
+    hasher.update(&account.0.to_le_bytes()).update(key.key.as_bytes());
+    UploadId::from_bytes(*hasher.finalize().as_bytes().first_chunk().expect("the hash is longer"))
+}
+
+/// Takes note of a file that is to come, and tells how much of it is here: nothing, unless it was announced before. What
+/// would be refused at its end is refused now.
+fn announce(service: &Service, drive: &Drive, id: UploadId, len: u64, announced: &Announced) -> Result<u64, Problem> {
     let store = &service.home.store;
-    let room = store.check_room(len).and_then(|()| store.check_quota(drive.vault.id, len));
-    room.map_err(|error| problem::of_store("taking a file in", &error))?;
+    let known = store.upload(drive.vault.id, id).map_err(|error| problem::of_store("looking for an upload", &error))?;
+    if known.is_some() {
+        let (upload, before) = find(service, drive, id)?;
+        return match upload.len == len && before.is_same(announced) {
+            true => Ok(upload.offset),
+            false => Err(problem::of_store("announcing a file", &StoreError::OtherRequest)),
+        };
+    }
+    check_room(service, drive, len).inspect_err(|problem| {
+        if let Some(path) = announced.path() {
+            refused(service, &drive.vault, path, problem);
+        }
+    })?;
     if let Becomes::File { place, .. } = &announced.becomes {
         let version = present(service, drive, &place.path)?.map(|file| file.version);
         check_folders(service, drive, &place.path)?;
@@ -432,7 +453,7 @@ fn announce(service: &Service, drive: &Drive, id: UploadId, len: u64, announced:
     let new = NewUpload { id, len, sealed_request: &sealed_request };
     let created = store.create_upload(drive.vault.id, &new, OPEN_MAX, clock::now());
     match created.map_err(|error| problem::of_store("announcing a file", &error))? {
-        true => Ok(()),
+        true => Ok(0),
         false => {
             let detail = format!("{OPEN_MAX} uploads are not complete: complete some, or give them up by DELETE");
             Err(problem::new(StatusCode::TOO_MANY_REQUESTS, &detail))
@@ -536,7 +557,9 @@ fn moved(service: &Service, came: &Came) -> Response {
             say(UPLOAD_STORED, &stored.bytes.to_string());
             say(header::CONTENT_LOCATION, &href(service, path));
             say(header::ETAG, &etag(*version));
-            say(REPR_DIGEST, &format!("sha-256=:{}:", Base64::encode_string(sha256)));
+            if let Some(sha256) = sha256 {
+                say(REPR_DIGEST, &format!("sha-256=:{}:", Base64::encode_string(sha256)));
+            }
         }
         // Nobody hears it: the connection broke.
         Came::CutOff => *response.status_mut() = StatusCode::BAD_REQUEST,
@@ -591,7 +614,7 @@ fn brings(headers: &HeaderMap, body: &Body) -> Result<Option<u64>, Problem> {
 
 fn wrong_offset(offset: u64) -> Problem {
     let problem = problem::new(StatusCode::CONFLICT, &format!("{offset} bytes are here"));
-    problem.with(UPLOAD_OFFSET, HeaderValue::from(offset))
+    problem.with(UPLOAD_OFFSET, HeaderValue::from(offset)).passing()
 }
 
 fn busy() -> Problem {
