@@ -4,12 +4,14 @@ import { svelte } from '@sveltejs/vite-plugin-svelte';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 
-/** Writes the licences of what is really in the bundle to `licenses.json`, for the About page. */
-function licences(): Plugin {
+/** Where what is really in the bundles is: those of workers are made before the application's. */
+const folders = new Set<string>();
+
+/** Notes what is in a bundle; the last writes the licences of it all to `licenses.json`, for the About page. */
+function licences(isLast: boolean): Plugin {
   return {
     name: 'licences',
     generateBundle(_options, bundle) {
-      const folders = new Set<string>();
       for (const file of Object.values(bundle)) {
         if (file.type !== 'chunk') continue;
         for (const id of file.moduleIds) {
@@ -17,6 +19,7 @@ function licences(): Plugin {
           if (found?.[1]) folders.add(found[1]);
         }
       }
+      if (!isLast) return;
       const list = [...folders].map((folder) => {
         const { name, version, license } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'));
         return { name, version, license };
@@ -31,7 +34,8 @@ function licences(): Plugin {
 const SERVER = { target: process.env.BACKUP_SERVER ?? 'https://127.0.0.1:8440', secure: false };
 
 export default defineConfig({
-  plugins: [svelte(), licences()],
+  plugins: [svelte(), licences(true)],
+  worker: { format: 'es', plugins: () => [licences(false)] },
   build: {
     // The Content-Security-Policy allows no inline style, script or data: address.
     assetsInlineLimit: 0,

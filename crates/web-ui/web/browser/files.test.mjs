@@ -123,6 +123,118 @@ test('an upload that a page began goes on in the next, from where it was', async
   await context.close();
 });
 
+test('a content that is on the drive is not sent again, wherever it goes', async () => {
+  const { page, close } = await open('/files');
+  const bytes = randomBytes(9 << 20);
+  const [first, second] = ['first', 'second'].map((name) => join(server.folder, `${name}.bin`));
+  for (const path of [first, second]) writeFileSync(path, bytes);
+  await upload(page, first);
+  const sent = [];
+  page.on('request', (request) => request.url().includes('/api/v1/uploads') && sent.push(request.method()));
+  const panel = page.getByRole('region', { name: 'Uploads' });
+  await upload(page, second);
+  await panel.getByText('1 file already stored, not sent').waitFor();
+  assert.deepEqual(sent, []);
+  const stored = await page.request.get('/api/v1/files/second.bin');
+  assert.ok(bytes.equals(await stored.body()), 'the file is what was chosen');
+  await row(page, 'second.bin').waitFor();
+  await close();
+});
+
+test('an upload is undone in its row, and names that are taken are skipped', async () => {
+  const { page, close } = await open('/files');
+  const send = (text) => upload(page, [{ name: 'again.txt', mimeType: 'text/plain', buffer: Buffer.from(text) }]);
+  const stored = async () => (await page.request.get('/api/v1/files/again.txt')).text();
+  await send('one');
+  await row(page, 'again.txt').waitFor();
+  await send('one, changed');
+  const panel = page.getByRole('region', { name: 'Uploads' });
+  await panel.getByText('1 file with a new version').waitFor();
+  await panel.getByRole('button', { name: 'Show all' }).click();
+  await picture(page, 'uploads-undo');
+  await assertAccessible(page);
+  await panel.getByRole('button', { name: 'Undo: bring back the version of again.txt before this one' }).click();
+  await page.getByText('The old version is the newest again').waitFor();
+  assert.equal(await stored(), 'one');
+  await page.getByRole('button', { name: 'What to upload' }).click();
+  await page.getByRole('menuitemradio', { name: 'An existing file stays, skip the new one' }).click();
+  await send('one, changed again');
+  await panel.getByText('1 file skipped').waitFor();
+  assert.equal(await stored(), 'one');
+  const [list] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Save this list as CSV' }).click()]);
+  assert.match(readFileSync(await list.path(), 'utf8'), /^again.txt,18,skipped,\r$/m);
+  await close();
+});
+
+test('a folder that was on its way when the page was left is complete when it is chosen again', async () => {
+  const folder = join(server.folder, 'voyage');
+  const contents = new Map([['long.bin', randomBytes(6 << 20)]]);
+  for (const sub of ['one', 'two', 'three/deep']) {
+    mkdirSync(join(folder, sub), { recursive: true });
+    for (let number = 0; number < 4; number += 1) contents.set(`${sub}/${number}.bin`, randomBytes(1000 + 40_000 * number));
+  }
+  for (const [path, bytes] of contents) writeFileSync(join(folder, path), bytes);
+  const { page, context } = await open('/files');
+  // Of the first page's files some arrive, some are not begun, and of the long one only a part comes through.
+  let isBroken = true;
+  let whenStuck;
+  const isStuck = new Promise((resolve) => (whenStuck = resolve));
+  let arrived = 0;
+  let wasCut = false;
+  const offsets = [];
+  await context.route(/\/api\/v1\/uploads(\/.*)?$/, async (route) => {
+    const request = route.request();
+    const headers = request.headers();
+    if (request.method() === 'POST') {
+      const path = Buffer.from(/path ([^,]+)/.exec(headers['upload-metadata'])[1], 'base64').toString();
+      assert.match(headers['idempotency-key'] ?? '', /^[0-9a-f]{32}$/, path);
+      if (!isBroken || path.endsWith('long.bin')) return route.continue();
+      arrived += 1;
+      return arrived <= 5 ? route.continue() : route.abort('connectionreset');
+    }
+    if (request.method() !== 'PATCH') return route.continue();
+    if (!isBroken) {
+      offsets.push(Number(headers['upload-offset']));
+      return route.continue();
+    }
+    const part = contents.get('long.bin').subarray(0, 2 << 20);
+    if (!wasCut) {
+      wasCut = true;
+      await route.fetch({ postData: part, headers: { ...headers, 'content-length': String(part.length) } });
+      whenStuck();
+    }
+    await route.abort('connectionreset');
+  });
+  await page.locator('input[webkitdirectory]').setInputFiles(folder);
+  await isStuck;
+  const panel = page.getByRole('region', { name: 'Uploads' });
+  await panel.getByRole('button', { name: 'Pause all' }).click();
+  await page.reload();
+  await panel.getByText('1 file not complete').waitFor();
+  isBroken = false;
+  await page.locator('input[webkitdirectory]').setInputFiles(folder);
+  await page.getByText('Everything is uploaded').waitFor();
+  assert.deepEqual(offsets, [2 << 20], 'of the long one only the rest was sent');
+  const listed = async (path) => {
+    const answer = await context.request.get(`/api/v1/folder?path=${encodeURIComponent(path)}`);
+    const found = [];
+    for (const { kind, path } of (await answer.json()).items) found.push(...(kind === 'folder' ? await listed(path) : [path]));
+    return found;
+  };
+  const paths = await listed('voyage');
+  assert.deepEqual(paths.sort(), [...contents.keys()].map((path) => `voyage/${path}`).sort(), 'nothing is missing or there twice');
+  const hash = (bytes) => createHash('sha256').update(bytes).digest('hex');
+  for (const [path, bytes] of contents) {
+    const stored = await context.request.get(`/api/v1/files/voyage/${path}`);
+    assert.equal(hash(await stored.body()), hash(bytes), path);
+    const versions = await context.request.get(`/api/v1/versions?path=${encodeURIComponent(`voyage/${path}`)}`);
+    assert.equal((await versions.json()).items.length, 1, path);
+  }
+  await context.unrouteAll({ behavior: 'ignoreErrors' });
+  // The browser complains of connections that broke, as they were to.
+  await context.close();
+});
+
 test('a folder comes down as an archive', async () => {
   const { page, close } = await open('/files');
   const folder = join(server.folder, 'zipped');
@@ -218,6 +330,63 @@ test('what is removed can be undone at once, and brought back from the trash lat
   await close();
 });
 
+test('what was done with files is undone, and what cannot be is told', async () => {
+  const { page, complaints, close } = await open('/files');
+  const folder = join(server.folder, 'undone');
+  mkdirSync(join(folder, 'sub'), { recursive: true });
+  for (const name of ['a.txt', 'sub/x.txt']) writeFileSync(join(folder, name), name);
+  await page.locator('input[webkitdirectory]').setInputFiles(folder);
+  await page.getByText('Everything is uploaded').waitFor();
+  await page.goto('/files/undone');
+  const act = async (name, text) => {
+    await row(page, name).getByRole('button', { name: `Actions for ${name}` }).click();
+    await page.getByRole('menuitem', { name: text }).click();
+  };
+  const undo = async () => {
+    await page.getByRole('button', { name: 'Undo', exact: true }).click();
+    await page.getByText('Undone', { exact: true }).last().waitFor();
+  };
+  await act('a.txt', /Rename/);
+  await page.getByLabel('Name', { exact: true }).fill('b.txt');
+  await page.keyboard.press('Enter');
+  await page.getByText('a.txt is called b.txt now').waitFor();
+  await row(page, 'b.txt').waitFor();
+  await undo();
+  await row(page, 'a.txt').waitFor();
+  for (const [text, said, button] of [['Move', '1 item moved', 'Move'], ['Copy to…', '1 item copied', 'Copy here']]) {
+    await page.getByRole('menuitem').first().waitFor({ state: 'detached' });
+    await row(page, 'a.txt').getByRole('button', { name: 'Actions for a.txt' }).click();
+    await page.getByRole('menuitem', { name: text, exact: true }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'sub' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: button, exact: true }).click();
+    await page.getByText(said, { exact: true }).waitFor();
+    const there = await page.request.get('/api/v1/files/undone/sub/a.txt');
+    assert.equal(await there.text(), 'a.txt');
+    await undo();
+    await row(page, 'a.txt').waitFor();
+    assert.equal((await page.request.get('/api/v1/files/undone/sub/a.txt')).status(), 404, said);
+  }
+  // The keyboard reaches it without leaving the list.
+  await row(page, 'a.txt').getByRole('gridcell').nth(2).click();
+  await page.getByRole('grid').focus();
+  await page.keyboard.press('Delete');
+  await page.getByText('1 item moved to the trash').waitFor();
+  await row(page, 'a.txt').waitFor({ state: 'detached' });
+  await assertAccessible(page);
+  await page.keyboard.press('Control+z');
+  await row(page, 'a.txt').waitFor();
+  await act('a.txt', /Move to the trash/);
+  await row(page, 'a.txt').waitFor({ state: 'detached' });
+  await page.locator('input[type=file][multiple]').setInputFiles({ name: 'a.txt', mimeType: 'text/plain', buffer: Buffer.from('another') });
+  await row(page, 'a.txt').waitFor();
+  await page.getByRole('button', { name: 'Undo', exact: true }).click();
+  await page.getByRole('alert').filter({ hasText: 'a.txt: ' }).waitFor();
+  assert.equal(await (await page.request.get('/api/v1/files/undone/a.txt')).text(), 'another');
+  // The browser complains of what was refused, as it was to be.
+  assert.equal(complaints.splice(0).length, 1);
+  await close();
+});
+
 test('of two removed from one place, the older comes back, and the other beside it', async () => {
   const { page, complaints, close } = await open('/files');
   for (const text of ['older', 'newer']) {
@@ -273,6 +442,55 @@ test('several come back from the trash at once, folders before what was in them'
   await page.goto('/files/several');
   await row(page, 'a.txt').waitFor();
   await row(page, 'b.txt').waitFor();
+  await close();
+});
+
+test('what is in the trash is deleted for good, with the password, by whom the server lets', async () => {
+  server.admin('account', 'add', 'hopper');
+  const theirs = await logIn(server, browser, 'hopper');
+  server.admin('account', 'role', 'hopper', 'admin');
+  const { page, complaints, close } = await open('/files', { storageState: theirs, viewport: { width: 360, height: 740 } });
+  const texts = ['one.txt', 'two.txt', 'three.txt'];
+  await upload(page, texts.map((name) => ({ name, mimeType: 'text/plain', buffer: Buffer.from(name) })));
+  for (const name of texts) {
+    await row(page, name).getByRole('button', { name: `Actions for ${name}` }).click();
+    await page.getByRole('menuitem', { name: /Move to the trash/ }).click();
+    await row(page, name).waitFor({ state: 'detached' });
+  }
+  await page.goto('/trash');
+  await page.getByRole('button', { name: 'Empty the trash' }).waitFor();
+  await page.getByRole('button', { name: 'Delete two.txt for good' }).click();
+  const dialog = page.getByRole('dialog');
+  await picture(page, 'trash-purge');
+  await assertAccessible(page);
+  await assertFits(page);
+  await dialog.getByLabel('Your password').fill('something else');
+  await page.keyboard.press('Enter');
+  await dialog.locator('.complaint').waitFor();
+  // The browser complains of what was refused, as it was to be.
+  assert.equal(complaints.splice(0).length, 1);
+  await dialog.getByLabel('Your password').fill(server.passwords.hopper);
+  await page.keyboard.press('Enter');
+  await page.getByText('1 item deleted for good').waitFor();
+  await page.getByRole('listitem').filter({ hasText: 'two.txt' }).waitFor({ state: 'detached' });
+  await page.getByRole('checkbox', { name: 'Select one.txt' }).check();
+  await page.getByRole('button', { name: 'Delete the selected for good' }).click();
+  await dialog.getByLabel('Your password').fill(server.passwords.hopper);
+  await dialog.getByRole('button', { name: 'Delete for good' }).click();
+  await page.getByRole('listitem').filter({ hasText: 'one.txt' }).waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'Empty the trash' }).click();
+  await dialog.getByLabel('Your password').fill(server.passwords.hopper);
+  await dialog.getByRole('button', { name: 'Delete for good' }).click();
+  await page.getByText('The trash is empty').waitFor();
+  server.admin('account', 'role', 'hopper', 'member');
+  await page.goto('/files');
+  await upload(page, [{ name: 'one.txt', mimeType: 'text/plain', buffer: Buffer.from('one') }]);
+  await row(page, 'one.txt').getByRole('button', { name: 'Actions for one.txt' }).click();
+  await page.getByRole('menuitem', { name: /Move to the trash/ }).click();
+  await row(page, 'one.txt').waitFor({ state: 'detached' });
+  await page.goto('/trash');
+  await page.getByRole('button', { name: 'Bring back' }).waitFor();
+  assert.equal(await page.getByRole('button', { name: /for good|Empty/ }).count(), 0);
   await close();
 });
 
@@ -437,6 +655,84 @@ test('a folder is dropped, with all that is in it', async () => {
   await close();
 });
 
+test('a long folder is narrowed by what is typed, and its end is reached', async () => {
+  const { page, context, close } = await open(undefined);
+  const COUNT = 30_000;
+  const name = (number) => (number % 1000 === 0 ? `Übersicht ${number}.txt` : `file ${String(number).padStart(5, '0')}.txt`);
+  await context.route(/\/api\/v1\/folder\?path=long&/, (route) => {
+    const query = new URL(route.request().url()).searchParams;
+    const start = Number(query.get('cursor') ?? 0);
+    const end = Math.min(COUNT, start + Number(query.get('limit')));
+    const items = Array.from({ length: end - start }, (_, offset) => {
+      const one = name(start + offset);
+      return { kind: 'file', name: one, path: `long/${encodeURIComponent(one)}`, size: 1, version: 1, mtime_ms: 0 };
+    });
+    return route.fulfill({ json: { items, next: end < COUNT ? String(end) : null } });
+  });
+  await page.goto('/files/long');
+  const status = page.getByRole('status').filter({ hasText: /of 30,000$/ });
+  const filter = page.getByRole('searchbox', { name: 'Filter this folder' });
+  await row(page, 'file 00001.txt').waitFor();
+  await page.waitForFunction((count) => document.querySelector('[role=grid]').getAttribute('aria-rowcount') === String(count), COUNT + 1);
+  await page.getByRole('grid').focus();
+  await page.keyboard.press('End');
+  await row(page, 'Übersicht 29000.txt').waitFor();
+  assert.ok((await page.getByRole('row').count()) < 100, 'only rows in sight are elements');
+  for (const at of [0.3, 0.7, 0.5]) {
+    const place = await page.locator('.view').evaluate((view, at) => (view.scrollTop = Math.round((view.scrollHeight * at) / 48) * 48), at);
+    // Names that begin with Ü stand behind all others.
+    const expected = Array.from({ length: COUNT }, (_, number) => number).filter((number) => number % 1000 !== 0)[place / 48 + 2];
+    await row(page, name(expected)).waitFor();
+    assert.ok((await page.getByRole('row').count()) < 100);
+  }
+  await page.keyboard.press('f');
+  await page.waitForFunction(() => document.activeElement?.id === 'filter');
+  await page.keyboard.type('UBER 2');
+  await status.waitFor();
+  assert.equal(await status.textContent(), '12 of 30,000');
+  await row(page, 'Übersicht 29000.txt').waitFor();
+  await row(page, 'file 00001.txt').waitFor({ state: 'detached' });
+  await picture(page, 'files-filter');
+  await assertAccessible(page);
+  await filter.fill('no such thing');
+  await page.getByText('Nothing in this folder has such a name').waitFor();
+  await filter.press('Escape');
+  await row(page, 'file 00001.txt').waitFor();
+  assert.equal(await filter.inputValue(), '');
+  await filter.fill('29');
+  await page.getByRole('link', { name: 'Drive' }).click();
+  await page.getByRole('grid').or(page.getByText('Nothing in here yet')).first().waitFor();
+  assert.equal(await page.getByText(/of 30,000$/).count(), 0);
+  await close();
+});
+
+test('a search is narrowed by kind, size and age, and its address says how', async () => {
+  const { page, close } = await open('/files');
+  await upload(page, [
+    { name: 'needle.png', mimeType: 'image/png', buffer: Buffer.from(PNG, 'base64') },
+    { name: 'needle.txt', mimeType: 'text/plain', buffer: Buffer.alloc(2 << 20, 'x') },
+  ]);
+  await page.goto('/search?q=needle');
+  const hits = page.locator('a.hit .name');
+  await hits.nth(1).waitFor();
+  await page.getByLabel('Kind').selectOption({ label: 'Pictures' });
+  await page.waitForURL('**/search?q=needle&kind=image');
+  await hits.filter({ hasText: 'needle.txt' }).waitFor({ state: 'detached' });
+  assert.deepEqual(await hits.allTextContents(), ['needle.png']);
+  await page.getByText('Backups are searched by names alone').waitFor();
+  await picture(page, 'search-narrowed');
+  await assertAccessible(page);
+  await page.getByLabel('Size').selectOption({ label: '1 MiB or more' });
+  await page.getByText('Nothing on the drive is like this.').waitFor();
+  await page.goto('/search?size=1M&changed=today');
+  await hits.filter({ hasText: 'needle.txt' }).waitFor();
+  assert.equal(await hits.filter({ hasText: 'needle.png' }).count(), 0);
+  assert.equal(await page.getByLabel('Changed').inputValue(), 'today');
+  await page.setViewportSize({ width: 360, height: 740 });
+  await assertFits(page);
+  await close();
+});
+
 /** A second of a tone, as WAV of 8 bits. */
 function tone() {
   const samples = Buffer.from(Array.from({ length: 8000 }, (_, at) => 128 + Math.round(100 * Math.sin(at / 3))));
@@ -505,6 +801,8 @@ test('pictures show small in the list, and what is none as a file', async () => 
     { name: 'red.png', mimeType: 'image/png', buffer },
     { name: 'broken.png', mimeType: 'image/png', buffer: buffer.subarray(0, 40) },
   ]);
+  // Only what is in sight is there.
+  await page.getByRole('searchbox', { name: 'Filter this folder' }).fill('.png');
   await row(page, 'red.png').locator('img').waitFor();
   await page.waitForFunction(() => document.querySelector('img[src*="red.png"]')?.naturalWidth === 2);
   await row(page, 'broken.png').locator('.icon svg').waitFor();

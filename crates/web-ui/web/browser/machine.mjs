@@ -164,7 +164,7 @@ export async function assertAccessible(page, name) {
 /** Nothing is wider than the window. */
 export async function assertFits(page, name = 'the page') {
   const { width } = page.viewportSize();
-  const fits = page.waitForFunction((width) => document.documentElement.scrollWidth <= width, width, { timeout: 5000 });
+  const fits = page.waitForFunction((width) => document.documentElement.scrollWidth <= width, width, { timeout: PATIENCE_MS });
   await fits.catch(async () => {
     const own = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.fail(`${name} is ${own} pixels wide, and the window ${width}`);

@@ -88,6 +88,40 @@ test('a chosen theme holds from the first paint on', async () => {
   await close();
 });
 
+test('the simple mode leaves out what only experts look for, and nothing else', async () => {
+  const { page, close } = await open({ viewport: SIZES.wide }, '/');
+  const command = page.getByText('backup-client connect STRING');
+  await command.waitFor();
+  const shell = page.getByText(/backup-server enroll/);
+  await shell.waitFor();
+  await page.getByRole('button', { name: 'Show it simple' }).click();
+  await shell.waitFor({ state: 'detached' });
+  await command.waitFor();
+  await page.goto('/settings');
+  await page.getByRole('radio', { name: 'Simple' }).and(page.locator(':checked')).waitFor();
+  const pages = page.getByRole('navigation', { name: 'Settings' }).getByRole('link');
+  assert.deepEqual(await pages.allTextContents().then((all) => all.map((one) => one.trim())), [
+    'General', 'Security', 'Devices', 'Tokens', 'Shares', 'Accounts', 'Retention', 'Server',
+  ]);
+  for (const viewport of Object.values(SIZES)) {
+    await page.setViewportSize(viewport);
+    for (const [name, [path, heading]] of Object.entries(SCREENS)) {
+      await page.goto(path);
+      await page.getByRole('heading', { name: heading, exact: true }).waitFor();
+      await page.getByText('Loading…').waitFor({ state: 'detached' });
+      assert.equal(await page.getByText(/^The same /).count(), 0, name);
+      await picture(page, `simple-${name}-${viewport.width}`);
+      await assertAccessible(page, name);
+      await assertFits(page, name);
+    }
+  }
+  await page.goto('/settings');
+  await page.getByRole('radio', { name: 'Everything (expert)' }).check();
+  await page.getByText('The same on the machine this server runs on').waitFor();
+  await page.getByRole('link', { name: 'Audit log' }).waitFor();
+  await close();
+});
+
 test('the keyboard reaches every page and closes what it opened', async () => {
   const { page, close } = await open({}, '/');
   await page.getByRole('heading', { name: 'Back up a computer' }).waitFor();

@@ -1,7 +1,7 @@
 import { afterEach, expect, test, vi } from 'vitest';
 
 import { api, archiveAddress, contentAddress, joined, snapshotAddress } from './api';
-import { onLoggedOut, Trouble } from './ask';
+import { ask, onLoggedOut, Trouble } from './ask';
 import { guardWith } from './guard';
 
 afterEach(() => vi.unstubAllGlobals());
@@ -38,6 +38,12 @@ test('a list of several pages is read to its end', async () => {
   });
   expect(await api.versions('a%20b')).toEqual([0, 1, 2, 3, 4, 5]);
   expect(asked).toEqual(['', '&cursor=2', '&cursor=4'].map((more) => `/api/v1/versions?path=a%2520b${more}`));
+});
+
+test('chains are asked for page by page', async () => {
+  const asked = server((address) => Response.json({ items: ['chain'], next: address.searchParams.has('cursor') ? null : '7' }));
+  expect(await api.chains()).toHaveLength(2);
+  expect(asked).toEqual(['/api/v1/chains', '/api/v1/chains?cursor=7']);
 });
 
 test('what is not wanted any more is not shown', async () => {
@@ -90,6 +96,31 @@ test('changes show the token of the session, and questions do not', async () => 
   guardWith(null);
   await api.move('a', 'b');
   expect(shown).toEqual(['token', undefined, undefined]);
+});
+
+test('each change has a key of its own, and questions have none', async () => {
+  const keys: (string | undefined)[] = [];
+  vi.stubGlobal('fetch', async (_address: string, init: RequestInit) => {
+    keys.push((init.headers as Record<string, string>)['Idempotency-Key']);
+    return Response.json({ items: [], version: 1 });
+  });
+  await api.move('a', 'b');
+  await api.remove('a');
+  await api.tokens();
+  await ask('post', '/api/v1/move', { body: { from: 'a', to: 'b' }, headers: { 'Idempotency-Key': 'mine' } });
+  expect(keys.map((key) => key?.length)).toEqual([32, 32, undefined, 4]);
+  expect(keys[0]).not.toBe(keys[1]);
+});
+
+test('what is deleted for good goes in pieces that the server takes', async () => {
+  const bodies: { ids: string[]; password: string }[] = [];
+  vi.stubGlobal('fetch', async (_address: string, init: RequestInit) => {
+    const body = JSON.parse(String(init.body));
+    bodies.push(body);
+    return Response.json({ purged: body.ids.length });
+  });
+  expect(await api.purge(Array.from({ length: 2500 }, (_, index) => String(index)), 'secret')).toBe(2500);
+  expect(bodies.map(({ ids, password }) => [ids.length, password])).toEqual([[1000, 'secret'], [1000, 'secret'], [500, 'secret']]);
 });
 
 test('an answer without content is none, and one to a stranger says so', async () => {

@@ -7,10 +7,15 @@ export { Trouble } from './ask';
 
 export type DriveEntry = Schemas['Entry'];
 export type Version = Schemas['FileFacts'];
+/** What kind of thing something is, by its name. */
+export type FoundKind = Schemas['FoundKind'];
 export type Trashed = Schemas['Trashed'];
 /** A file that is on the server in part. */
 export type Unfinished = Schemas['UnfinishedUpload'];
 export type OnConflict = Schemas['OnConflict'];
+/** A file that may be sent, and what the drive has of it. */
+export type Asked = Schemas['AskedFile'];
+export type KnownState = Schemas['KnownState'];
 
 export type Role = Schemas['AccountRole'];
 export type Scope = Schemas['TokenScope'];
@@ -40,6 +45,8 @@ export type Retention = Schemas['Retention'];
 export type Verdict = Schemas['Verdict'];
 export type Simulation = Schemas['Simulation'];
 export type Job = Schemas['Job'];
+/** A version of a file of the drive, or a file in a snapshot. */
+export type Ticketed = { path: string; version: number } | { path: string; snapshot: string };
 
 export type ActivityKind = Schemas['ActivityKind'];
 /** Something that happened. */
@@ -68,6 +75,8 @@ export type Share = Schemas['Share'];
 const FIRST_PAGE_LEN = 500;
 const PAGE_LEN = 10_000;
 const TRASH_PAGE_LEN = 1000;
+/** Most that are deleted for good by one request. */
+const PURGE_LEN = 1000;
 /** A little less than the server takes. */
 const ADDRESS_LEN_MAX = 8000;
 const UPLOADS = `${BASE}/api/v1/uploads/`;
@@ -115,11 +124,6 @@ export function auditAddress(query: Query<'/api/v1/audit'>): string {
 /** The same of what happened lately. */
 export function activityAddress(query: Query<'/api/v1/activity'>): string {
   return addressOf('/api/v1/activity', { query });
-}
-
-/** What names a change: made again under the same key it is harmless, as the server does it once. */
-function key(): Record<string, string> {
-  return { 'Idempotency-Key': crypto.randomUUID() };
 }
 
 type Page<Item> = { items: Item[]; next: string | null; unreadable?: number };
@@ -187,7 +191,7 @@ export const api = {
   makeSetupLink: (name: string) => ask('post', '/api/v1/accounts/{name}/setup-link', { path: { name } }),
   resetSecondFactor: (name: string) => ask('delete', '/api/v1/accounts/{name}/second-factor', { path: { name } }),
   audit: (query: Query<'/api/v1/audit'>) => ask('get', '/api/v1/audit', { query }),
-  chains: async () => (await ask('get', '/api/v1/chains')).items,
+  chains: () => all((query) => ask('get', '/api/v1/chains', { query })),
   snapshot: (id: string) => ask('get', '/api/v1/snapshots/{id}', { path: { id } }),
   snapshots: (query: Query<'/api/v1/snapshots'>) => ask('get', '/api/v1/snapshots', { query }),
   snapshotFolder: (
@@ -234,6 +238,7 @@ export const api = {
     ask('post', '/api/v1/chains/{id}/confirm-change', { path: { id }, body: { snapshot } }),
   jobs: async () => (await ask('get', '/api/v1/jobs')).items,
   startJob: (kind: Job['kind']) => ask('post', '/api/v1/jobs', { body: { kind } }),
+  cancelJob: (number: number) => ask('delete', '/api/v1/jobs/{number}', { path: { number: String(number) } }),
   activity: async (query: Query<'/api/v1/activity'>) => (await ask('get', '/api/v1/activity', { query })).items,
   statistics: (span: SpanName) => ask('get', '/api/v1/statistics', { query: { span } }),
   health: () => ask('get', '/api/v1/health'),
@@ -253,16 +258,17 @@ export const api = {
     return { folders: items.filter((item) => item.kind === 'folder'), isMore: next !== null };
   },
   versions: (path: string) => all((page) => ask('get', '/api/v1/versions', { query: { path, ...page } })),
-  restoreVersion: (path: string, version: number) =>
-    ask('post', '/api/v1/versions/restore', { body: { path, version }, headers: key() }),
-  search: (q: string, cursor: string | null, signal?: AbortSignal) =>
-    ask('get', '/api/v1/search', { query: { q, ...(cursor === null ? {} : { cursor }) }, ...(signal && { signal }) }),
+  /** Refused when the file has another version than `present_version` by now. */
+  restoreVersion: (path: string, version: number, present_version: number | null = null) =>
+    ask('post', '/api/v1/versions/restore', { body: { path, version, present_version } }),
+  search: (wanted: Query<'/api/v1/search'>, cursor: string | null, signal?: AbortSignal) =>
+    ask('get', '/api/v1/search', { query: { ...wanted, ...(cursor === null ? {} : { cursor }) }, ...(signal && { signal }) }),
   sha256: (path: string, version: number) => ask('get', '/api/v1/sha256', { query: { path, version } }),
   sha256OfSnapshot: (id: string, path: string) => ask('get', '/api/v1/snapshots/{id}/sha256', { path: { id }, query: { path } }),
   shares: () => all((query) => ask('get', '/api/v1/shares', { query })),
   share: (body: Schemas['ShareBody']) => ask('post', '/api/v1/shares', { body }),
   revokeShare: (id: string) => ask('delete', '/api/v1/shares/{id}', { path: { id } }),
-  ticket: (path: string, version: number) => ask('post', '/api/v1/tickets', { body: { path, version } }),
+  ticket: (file: Ticketed) => ask('post', '/api/v1/tickets', { body: file }),
   /** The first `len` bytes of a file that is not empty, as text. */
   text: async (href: string, len: number, signal: AbortSignal) => {
     const response = await fetch(href, { headers: { Range: `bytes=0-${len - 1}` }, signal });
@@ -275,17 +281,26 @@ export const api = {
     if (!response.ok) throw troubleIn(response.status, await response.text());
     return response.arrayBuffer();
   },
-  makeFolder: (path: string) => ask('post', '/api/v1/folder', { body: { path }, headers: key() }),
-  move: (from: string, to: string) => ask('post', '/api/v1/move', { body: { from, to }, headers: key() }),
-  copy: (from: string, to: string) => ask('post', '/api/v1/copy', { body: { from, to }, headers: key() }),
-  remove: (path: string) => ask('delete', '/api/v1/files/{path}', { path: { path }, headers: key() }),
+  makeFolder: (path: string) => ask('post', '/api/v1/folder', { body: { path } }),
+  move: (from: string, to: string) => ask('post', '/api/v1/move', { body: { from, to } }),
+  copy: (from: string, to: string) => ask('post', '/api/v1/copy', { body: { from, to } }),
+  remove: (path: string) => ask('delete', '/api/v1/files/{path}', { path: { path } }),
   trash: (signal: AbortSignal, onItems: (items: readonly Trashed[]) => void) =>
     pages((page) => ask('get', '/api/v1/trash', { query: page, signal }), TRASH_PAGE_LEN, signal, onItems),
+  /** Deletes for good, before its time; how many things it were. */
+  purge: async (ids: readonly string[], password: string) => {
+    let count = 0;
+    for (let start = 0; start < ids.length; start += PURGE_LEN) {
+      const body = { ids: ids.slice(start, start + PURGE_LEN), password };
+      count += (await ask('post', '/api/v1/trash/purge', { body })).purged;
+    }
+    return count;
+  },
   /** Brings back exactly one thing of the trash, or what was removed from a path last. */
-  restore: (body: { id: string; keep_both?: boolean } | { path: string }) =>
-    ask('post', '/api/v1/trash/restore', { body, headers: key() }),
-  known: async (files: Schemas['AskedFile'][], signal: AbortSignal) =>
-    (await ask('post', '/api/v1/known', { body: { files }, signal })).states,
+  restore: (body: { id: string; keep_both?: boolean } | { path: string }) => ask('post', '/api/v1/trash/restore', { body }),
+  known: async (files: Asked[]) => (await ask('post', '/api/v1/known', { body: { files } })).states,
+  /** Makes a file of bytes that the drive has already. */
+  place: (body: Schemas['PlaceBody']) => ask('post', '/api/v1/place', { body }),
   unfinished: async () => (await ask('get', '/api/v1/uploads')).items,
   giveUp: (href: string) =>
     ask('delete', '/api/v1/uploads/{id}', { path: { id: href.slice(UPLOADS.length) }, headers: { 'Tus-Resumable': '1.0.0' } }),

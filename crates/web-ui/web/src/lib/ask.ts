@@ -54,7 +54,14 @@ export function noteStatus(status: number): void {
   if (status === 401) whenLoggedOut();
 }
 
-/** Asks, or has something changed; the answer is `undefined` where there is nothing more to say. */
+/** What names a change: made again under the same key it is harmless, as the server does it once. */
+export function changeKey(): Record<string, string> {
+  // Without TLS a browser has no UUIDs, but it has randomness.
+  const random = [...crypto.getRandomValues(new Uint8Array(16))];
+  return { 'Idempotency-Key': random.map((byte) => byte.toString(16).padStart(2, '0')).join('') };
+}
+
+/** Asks, or has something changed, under a key of its own unless the headers have one; the answer is `undefined` where there is nothing more to say. */
 export async function ask<M extends Method, A extends Address<M>>(
   method: M,
   address: A,
@@ -65,8 +72,8 @@ export async function ask<M extends Method, A extends Address<M>>(
     method: method.toUpperCase(),
     redirect: 'error',
     headers: {
+      ...(method === 'get' ? {} : { ...guard(), ...changeKey() }),
       ...headers,
-      ...(method === 'get' ? {} : guard()),
       ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
       Accept: 'application/json',
     },

@@ -8,7 +8,7 @@ function read(keys: string, gap = 100, more: { isTyping?: boolean; isModified?: 
 }
 
 test('signs', () => {
-  expect(read('/?x')).toEqual([{ act: 'search' }, { act: 'help' }, undefined]);
+  expect(read('/?fx')).toEqual([{ act: 'search' }, { act: 'help' }, { act: 'filter' }, undefined]);
 });
 
 test('g and a letter', () => {
@@ -18,7 +18,7 @@ test('g and a letter', () => {
 });
 
 test('g does not wait for ever', () => {
-  expect(read('gf', 2000)).toEqual([undefined, undefined]);
+  expect(read('gb', 2000)).toEqual([undefined, undefined]);
   expect(read('g/')).toEqual([undefined, undefined]);
 });
 

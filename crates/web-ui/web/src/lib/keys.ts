@@ -1,7 +1,7 @@
 // Keys that work everywhere: one sign, or `g` and a letter. What a component does with a focused element is its own matter.
 
 /** What a key asks for. */
-export type Wish = { act: 'search' | 'help' } | { act: 'go'; letter: string };
+export type Wish = { act: 'search' | 'filter' | 'help' } | { act: 'go'; letter: string };
 
 /** How long `g` waits for its letter. */
 const SEQUENCE_MS = 1500;
@@ -22,6 +22,7 @@ export class KeyReader {
     this.#waitingSince = stroke.key === 'g' && !isWaiting ? stroke.time : -Infinity;
     if (isWaiting) return /^[a-z]$/.test(stroke.key) ? { act: 'go', letter: stroke.key } : undefined;
     if (stroke.key === '/') return { act: 'search' };
+    if (stroke.key === 'f') return { act: 'filter' };
     if (stroke.key === '?') return { act: 'help' };
     return undefined;
   }

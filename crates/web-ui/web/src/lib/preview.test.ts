@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { shown } from './format';
-import { previewKind, savedPreviewKind, shownText } from './preview';
+import { previewKind, shownText } from './preview';
 
 test('the extension says how a file is shown', () => {
   expect(previewKind('a.JPG')).toBe('image');
@@ -11,11 +11,6 @@ test('the extension says how a file is shown', () => {
   expect(previewKind('Makefile')).toBe('text');
   expect(previewKind('x.PDF')).toBe('pdf');
   for (const name of ['x.exe', 'x', 'x.constructor']) expect(previewKind(name)).toBeUndefined();
-});
-
-test('of a snapshot nothing is shown that would be played while it comes', () => {
-  expect(['a.jpg', 'a.pdf', 'a.txt'].map(savedPreviewKind)).toEqual(['image', 'pdf', 'text']);
-  for (const name of ['a.mp4', 'a.mp3', 'a.exe']) expect(savedPreviewKind(name)).toBeUndefined();
 });
 
 test('text keeps its lines and shows what hides', () => {

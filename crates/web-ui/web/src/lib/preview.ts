@@ -22,18 +22,6 @@ export function previewKind(name: string): PreviewKind | undefined {
   return BY_EXTENSION.get(name.slice(name.lastIndexOf('.') + 1).toLowerCase());
 }
 
-/**
- * The same of a file in a snapshot, which is given out to be saved only: what a request can read is shown, and what would be
- * played while it comes is not.
- */
-export function savedPreviewKind(name: string): PreviewKind | undefined {
-  const kind = previewKind(name);
-  return kind === 'video' || kind === 'audio' ? undefined : kind;
-}
-
-/** Longest picture that is shown of a snapshot. */
-export const PICTURE_LEN_MAX = 64 * 1024 * 1024;
-
 /** So much of a text is shown. */
 export const TEXT_LEN_MAX = 256 * 1024;
 

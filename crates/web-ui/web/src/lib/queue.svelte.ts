@@ -1,10 +1,16 @@
-// Uploads that wait, run and end: five at a time, each can be paused, resumed, retried and taken out. How bytes travel is
+// Uploads that wait, run and end: a few at a time, each can be paused, resumed, retried and taken out. How bytes travel is
 // the matter of a `Transfer`.
 
+/** So many run at a time, and more where the next is small: those spend their time waiting for answers. */
 export const PARALLEL = 5;
+export const PARALLEL_SMALL = 10;
+const SMALL_BYTES = 1 << 20;
 
-/** `identical`: the server holds exactly this already, so nothing was sent. */
-export type Ending = 'stored' | 'identical';
+/**
+ * `identical`: the drive has exactly this file at its place, so nothing was sent. `placed`: it had the content elsewhere, and
+ * nothing was sent either. `skipped`: the file that has the name stays.
+ */
+export type Ending = 'stored' | 'identical' | 'placed' | 'skipped';
 export type UploadState = 'waiting' | 'running' | 'paused' | 'failed' | Ending;
 
 /** A file on its way to a place on the drive. */
@@ -15,20 +21,34 @@ export type Upload = {
   readonly path: string;
   state: UploadState;
   sentBytes: number;
+  /** Bytes read so far to find out whether it is on the server; none when it is not being read for that. */
+  checkedBytes: number | undefined;
+  /** The version that it became, where there was one before it. */
+  newVersion: number | undefined;
   /** Why it failed, for people. */
   trouble: string;
 };
 
 /** What a transfer reports. After `ended` or `failed` it reports nothing more. */
-export type Reports = { sent: (bytes: number) => void; ended: (how: Ending) => void; failed: (why: string) => void };
+export type Reports = {
+  sent: (bytes: number) => void;
+  checked: (bytes: number | undefined) => void;
+  ended: (how: Ending, newVersion?: number) => void;
+  failed: (why: string) => void;
+};
 
 /** A file being sent. `stop` keeps what the server has, for a later transfer to go on from; `drop` gives that up too. */
 export type Transfer = { stop: () => void; drop: () => void };
 
 export type StartTransfer = (upload: Upload, reports: Reports) => Transfer;
 
-/** The list in numbers: how many are in each state, and bytes of all of them. */
-export type Totals = Record<UploadState, number> & { bytes: number; sentBytes: number };
+/** The list in numbers: how many are in each state, how many can be undone, and bytes of all of them. */
+export type Totals = Record<UploadState, number> & { newVersions: number; bytes: number; sentBytes: number };
+
+/** Whether nothing more is to be done. */
+export function isComplete({ state }: Upload): boolean {
+  return state === 'stored' || state === 'identical' || state === 'placed' || state === 'skipped';
+}
 
 export class Queue {
   list = $state<Upload[]>([]);
@@ -40,6 +60,9 @@ export class Queue {
     failed: 0,
     stored: 0,
     identical: 0,
+    placed: 0,
+    skipped: 0,
+    newVersions: 0,
     bytes: 0,
     sentBytes: 0,
   });
@@ -48,6 +71,8 @@ export class Queue {
   readonly #transfers = new Map<number, Transfer>();
   /** In the order in which they run. Those that do not wait any more are passed over. */
   #waiting: Upload[] = [];
+  /** Where the first of them is that was not looked at. */
+  #head = 0;
   #next = 1;
 
   constructor(start: StartTransfer, onEnd: (upload: Upload) => void) {
@@ -57,7 +82,7 @@ export class Queue {
 
   add(files: readonly { file: File; path: string }[]): void {
     const added = files.map(({ file, path }): Upload => {
-      return { id: this.#next++, file, path, state: 'waiting', sentBytes: 0, trouble: '' };
+      return { id: this.#next++, file, path, state: 'waiting', sentBytes: 0, checkedBytes: undefined, newVersion: undefined, trouble: '' };
     });
     const count = this.list.length;
     this.list = this.list.concat(added);
@@ -69,11 +94,20 @@ export class Queue {
     this.#fill();
   }
 
+  /** Those that run next, in that order. */
+  *upcoming(): Iterable<Upload> {
+    for (let at = this.#head; at < this.#waiting.length; at += 1) {
+      const upload = this.#waiting[at];
+      if (upload?.state === 'waiting') yield upload;
+    }
+  }
+
   /** Waits until resumed; what was sent stays sent. */
   pause(id: number): void {
     const upload = this.#find(id);
     if (!upload || (upload.state !== 'waiting' && upload.state !== 'running')) return;
     this.#become(upload, 'paused');
+    upload.checkedBytes = undefined;
     this.#transfers.get(id)?.stop();
     this.#transfers.delete(id);
     this.#fill();
@@ -99,10 +133,11 @@ export class Queue {
   }
 
   pauseAll(): void {
-    this.#waiting = [];
+    [this.#waiting, this.#head] = [[], 0];
     for (const upload of this.list) {
       if (upload.state !== 'waiting' && upload.state !== 'running') continue;
       this.#become(upload, 'paused');
+      upload.checkedBytes = undefined;
       this.#transfers.get(upload.id)?.stop();
     }
     this.#transfers.clear();
@@ -120,7 +155,6 @@ export class Queue {
 
   /** Takes everything that is complete off the list. */
   clear(): void {
-    const isComplete = ({ state }: Upload) => state === 'stored' || state === 'identical';
     for (const upload of this.list) if (isComplete(upload)) this.#forget(upload);
     this.list = this.list.filter((upload) => !isComplete(upload));
   }
@@ -143,18 +177,21 @@ export class Queue {
   #forget(upload: Upload): void {
     this.#transfers.get(upload.id)?.drop();
     this.#transfers.delete(upload.id);
-    if (upload.state === 'waiting') this.#waiting = this.#waiting.filter((other) => other.id !== upload.id);
+    if (upload.state === 'waiting') [this.#waiting, this.#head] = [[...this.upcoming()].filter((other) => other.id !== upload.id), 0];
+    if (upload.newVersion !== undefined) this.totals.newVersions -= 1;
     this.totals[upload.state] -= 1;
     this.totals.bytes -= upload.file.size;
     this.totals.sentBytes -= upload.sentBytes;
   }
 
   #fill(): void {
-    while (this.#transfers.size < PARALLEL) {
-      const upload = this.#waiting.shift();
-      if (!upload) return;
-      if (upload.state === 'waiting') this.#run(upload);
+    for (; this.#head < this.#waiting.length; this.#head += 1) {
+      const upload = this.#waiting[this.#head];
+      if (upload?.state !== 'waiting') continue;
+      if (this.#transfers.size >= (upload.file.size < SMALL_BYTES ? PARALLEL_SMALL : PARALLEL)) return;
+      this.#run(upload);
     }
+    [this.#waiting, this.#head] = [[], 0];
   }
 
   #run(upload: Upload): void {
@@ -165,6 +202,7 @@ export class Queue {
     const end = (state: Ending | 'failed') => {
       this.#transfers.delete(upload.id);
       this.#become(upload, state);
+      upload.checkedBytes = undefined;
       if (state !== 'failed') this.#sent(upload, upload.file.size);
       this.#onEnd(upload);
       this.#fill();
@@ -173,8 +211,16 @@ export class Queue {
       sent: (bytes) => {
         if (isRunning()) this.#sent(upload, bytes);
       },
-      ended: (how) => {
-        if (isRunning()) end(how);
+      checked: (bytes) => {
+        if (isRunning()) upload.checkedBytes = bytes;
+      },
+      ended: (how, newVersion) => {
+        if (!isRunning()) return;
+        if (newVersion !== undefined) {
+          upload.newVersion = newVersion;
+          this.totals.newVersions += 1;
+        }
+        end(how);
       },
       failed: (why) => {
         if (!isRunning()) return;

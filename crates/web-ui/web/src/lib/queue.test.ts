@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
 
-import { PARALLEL, Queue, type Reports, type Upload } from './queue.svelte';
+import { PARALLEL, PARALLEL_SMALL, Queue, type Reports, type Upload } from './queue.svelte';
 
 type Started = { id: number; reports: Reports; wasStopped: boolean; wasDropped: boolean };
 
 /** A queue whose transfers only move when the test says so. */
-function queueOf(count: number) {
+function queueOf(count: number, bytes = '12345', size = 5 << 20) {
   const started: Started[] = [];
   const ended: Upload[] = [];
   const queue = new Queue(
@@ -16,7 +16,8 @@ function queueOf(count: number) {
     },
     (upload) => ended.push({ ...upload }),
   );
-  queue.add(Array.from({ length: count }, (_, index) => ({ file: new File(['12345'], `${index}`), path: `${index}` })));
+  const file = (index: number) => Object.defineProperty(new File([bytes], `${index}`), 'size', { value: size });
+  queue.add(Array.from({ length: count }, (_, index) => ({ file: file(index), path: `${index}` })));
   return { queue, started, ended };
 }
 
@@ -29,12 +30,39 @@ test('five run at a time, in order, and the next begins when one ends', () => {
   expect(queue.totals).toMatchObject({ running: PARALLEL, waiting: 1, stored: 1, failed: 1 });
 });
 
+test('more run at a time when they are small, and a large one waits for its turn', () => {
+  const { queue, started } = queueOf(12, 'x', 1);
+  expect(started).toHaveLength(PARALLEL_SMALL);
+  expect([...queue.upcoming()].map(({ id }) => id)).toEqual([11, 12]);
+  queue.add([{ file: Object.defineProperty(new File([], 'large'), 'size', { value: 2 << 20 }), path: 'large' }]);
+  for (let ended = 0; ended < 7; ended += 1) started[ended]!.reports.ended('stored');
+  expect(started).toHaveLength(12);
+  expect(queue.totals).toMatchObject({ running: 5, waiting: 1 });
+  started[7]!.reports.ended('stored');
+  expect(started).toHaveLength(13);
+});
+
+test('what came of them is counted, and what can be undone', () => {
+  const { queue, started } = queueOf(4);
+  started[0]!.reports.checked(3);
+  expect(queue.list[0]!.checkedBytes).toBe(3);
+  started[0]!.reports.ended('placed', 9);
+  started[1]!.reports.ended('skipped');
+  expect(queue.list[0]).toMatchObject({ state: 'placed', newVersion: 9, checkedBytes: undefined });
+  expect(queue.totals).toMatchObject({ placed: 1, skipped: 1, newVersions: 1, running: 2 });
+  started[2]!.reports.checked(3);
+  queue.pause(3);
+  expect(queue.list[2]!.checkedBytes).toBeUndefined();
+  queue.clear();
+  expect(queue.totals).toMatchObject({ placed: 0, skipped: 0, newVersions: 0 });
+});
+
 test('the numbers tell what was sent, and what needed not be', () => {
   const { queue, started, ended } = queueOf(3);
   started[0]!.reports.sent(2);
   started[1]!.reports.ended('identical');
   started[2]!.reports.failed('too large');
-  expect(queue.totals).toMatchObject({ bytes: 15, sentBytes: 7, identical: 1, failed: 1, running: 1 });
+  expect(queue.totals).toMatchObject({ bytes: 15 << 20, sentBytes: 2 + (5 << 20), identical: 1, failed: 1, running: 1 });
   expect(ended.map(({ state, trouble }) => [state, trouble])).toEqual([['identical', ''], ['failed', 'too large']]);
 });
 

@@ -13,6 +13,8 @@ class Session {
   trouble = $state.raw<Trouble>();
   /** Whether the account may change anything; those that may only read see no button that would be refused. */
   readonly mayChange = $derived(this.me?.role !== 'read-only');
+  /** Whether the account may delete for good what is in its trash. */
+  readonly mayPurge = $derived(this.me?.may_purge ?? false);
   /** Whether there was a login, and it is over. */
   isOver = $state(false);
 

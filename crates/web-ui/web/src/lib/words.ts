@@ -1,7 +1,7 @@
 // Every word that the application says, in one place. The same words as the programs and the documents use: drive,
 // version, trash, device, chain, snapshot.
 
-import type { AuditEvent, Confirmable, StoragePartKind } from './api';
+import type { AuditEvent, Confirmable, FoundKind, OnConflict, StoragePartKind } from './api';
 
 export const words = {
   product: 'Delta Backup',
@@ -9,6 +9,7 @@ export const words = {
   close: 'Close',
   cancel: 'Cancel',
   undo: 'Undo',
+  undone: 'Undone',
   copy: 'Copy',
   copied: 'Copied',
   notCopied: 'The browser did not allow copying: select the text instead',
@@ -26,11 +27,20 @@ export const words = {
 
   nav: { label: 'Pages', start: 'Dashboard', files: 'Files', backups: 'Backups', trash: 'Trash', settings: 'Settings' },
 
+  mode: {
+    title: 'How much is shown',
+    choices: { full: 'Everything (expert)', simple: 'Simple' },
+    text: 'Simple leaves out commands, ids and hashes, the audit log and jobs, and sums up figures.',
+    toSimple: 'Show it simple',
+    toFull: 'Show everything',
+  },
+
   keys: {
     title: 'Keyboard',
     list: [
       ['?', 'This list'],
       ['/', 'Search'],
+      ['f', 'Filter the folder that is shown'],
       ['g s', 'Go to the dashboard'],
       ['g f', 'Go to the files'],
       ['g b', 'Go to the backups'],
@@ -42,6 +52,7 @@ export const words = {
       ['← →', 'The file before, and after, the one that is looked at'],
       ['F2', 'Rename'],
       ['Del', 'Move to the trash'],
+      ['Ctrl Z', 'Undo what was done just now'],
       ['Backspace', 'Go to the folder above'],
       ['Esc', 'Close, or select nothing'],
     ],
@@ -120,11 +131,14 @@ export const words = {
       'backup-cut-off': 'Backup cut off',
       restore: 'Restore',
       upload: 'Upload',
+      skip: 'Not taken again',
+      error: 'Upload refused',
       download: 'Download',
       delete: 'Moved to the trash',
       move: 'Moved',
       rename: 'Renamed',
       share: 'Shared by a link',
+      link: 'Link used',
       login: 'Login',
       'device-enrolled': 'Device enrolled',
       collection: 'Garbage collected',
@@ -168,6 +182,12 @@ export const words = {
     taken: 'Something else has its name now.',
     keepBoth: 'Bring back beside it',
     more: (items: string) => `Show more: ${items} left`,
+    purge: 'Delete for good',
+    purgeOf: (what: string) => `Delete ${what} for good`,
+    purgeSelected: 'Delete the selected for good',
+    purgeAll: 'Empty the trash',
+    purgeText: 'Nobody can bring it back after that, all its versions included. What backups or other files have of it stays there.',
+    purged: (items: string) => `${items} deleted for good`,
   },
 
   backups: {
@@ -297,7 +317,7 @@ export const words = {
   },
 
   jobs: {
-    text: 'Both run by themselves, too. One at a time; what they did is remembered until the server is started again.',
+    text: 'Both run by themselves, too. By hand one at a time; what they did is remembered until the server is started again.',
     kinds: { gc: 'Collect garbage', verify: 'Verify everything' },
     kindTexts: {
       gc: 'Finds what no snapshot and no file needs, and frees it when its time of grace is over.',
@@ -305,10 +325,12 @@ export const words = {
     },
     start: 'Run now',
     startOf: (kind: string) => `Run now: ${kind}`,
-    states: { running: 'running', done: 'done', damaged: 'found damage', failed: 'failed' },
-    history: 'Started by hand',
-    empty: 'Nothing was started by hand yet',
-    facts: (account: string, when: string) => `started by ${account} ${when}`,
+    states: { running: 'running', done: 'done', damaged: 'found damage', failed: 'failed', cancelled: 'cancelled' },
+    cancelOf: (kind: string) => `Cancel: ${kind}`,
+    history: 'What ran lately',
+    empty: 'Nothing ran yet since the server was started',
+    facts: (account: string | undefined, when: string) =>
+      account === undefined ? `started by schedule ${when}` : `started by ${account} ${when}`,
   },
 
   files: {
@@ -330,12 +352,14 @@ export const words = {
       'new-version': 'An existing file gets a new version',
       'keep-both': 'An existing file stays, keep both',
       replace: 'An existing file goes to the trash',
-    },
+      skip: 'An existing file stays, skip the new one',
+    } satisfies Record<OnConflict, string>,
     download: 'Download',
     downloadZip: 'Download as ZIP',
     tooManyForZip: 'These are too many for one archive over a connection without TLS: choose the folder they are in',
     details: 'Details',
     rename: 'Rename',
+    renamed: (name: string, next: string) => `${name} is called ${next} now`,
     renameOf: (name: string) => `Rename ${name}`,
     copy: 'Copy to…',
     copyAct: 'Copy here',
@@ -368,6 +392,13 @@ export const words = {
     actionsOf: (name: string) => `Actions for ${name}`,
   },
 
+  filter: {
+    label: 'Filter this folder',
+    found: (shown: string, all: string) => `${shown} of ${all}`,
+    nothing: 'Nothing in this folder has such a name',
+    clear: 'Show all of it',
+  },
+
   tree: {
     label: 'Folders',
     show: 'Show the tree of folders',
@@ -389,7 +420,6 @@ export const words = {
     previous: 'Previous file',
     next: 'Next file',
     look: 'Look at it',
-    long: (most: string) => `This file is longer than the ${most} that are shown here; it can be downloaded.`,
   },
 
   pdf: {
@@ -409,6 +439,23 @@ export const words = {
     title: 'Search',
     label: 'Names to look for',
     hint: 'Part of a name',
+    narrowed: 'Only on the drive, and only',
+    kind: 'Kind',
+    kinds: {
+      folder: 'Folders',
+      file: 'Files',
+      image: 'Pictures',
+      audio: 'Sound',
+      video: 'Films',
+      document: 'Documents',
+      archive: 'Archives',
+    } satisfies Record<FoundKind, string>,
+    anyKind: 'Any kind',
+    size: 'Size',
+    sizes: { '': 'Any size', '1M': '1 MiB or more', '100M': '100 MiB or more', '1G': '1 GiB or more' },
+    age: 'Changed',
+    ages: { '': 'Any time', today: 'Today', week: 'In the last 7 days', month: 'In the last 30 days', year: 'In the last year' },
+    backupsByName: 'Backups are searched by names alone: with nothing chosen above, they are looked through, too.',
     found: 'found',
     founds: 'found',
     more: 'and more',
@@ -425,6 +472,7 @@ export const words = {
     empty: 'Find files and folders of the drive and of all backups',
     emptyText: 'Any part of a name, in any case; several words in any order.',
     nothing: 'Nothing on the drive has such a name.',
+    nothingSuch: 'Nothing on the drive is like this.',
     cannot: 'The search did not work',
   },
 
@@ -476,8 +524,20 @@ export const words = {
     going: (files: string) => `Uploading ${files}`,
     stopped: (files: string) => `${files} not uploaded`,
     finished: 'Everything is uploaded',
-    states: { waiting: 'Waiting', stored: 'Stored', identical: 'Was there already' },
+    states: {
+      waiting: 'Waiting',
+      stored: 'Stored',
+      identical: 'Was there already',
+      placed: 'Already stored, not sent',
+      skipped: 'Skipped, its name is taken',
+    },
+    checking: (done: string, all: string) => `Checking whether it is there already: ${done} of ${all}`,
     identical: (files: string) => `${files} already there`,
+    placed: (files: string) => `${files} already stored, not sent`,
+    skipped: (files: string) => `${files} skipped`,
+    newVersions: (files: string) => `${files} with a new version`,
+    undo: (name: string) => `Undo: bring back the version of ${name} before this one`,
+    noneBefore: 'there is no version before this one any more',
     failed: (count: number) => `${count} failed`,
     unfinished: (files: string) => `${files} not complete`,
     chooseAgain: 'Choose the same file again, here or where it was dropped: it goes on where it stopped.',
@@ -530,6 +590,7 @@ export const words = {
     password: 'Your password',
     hint: 'Asked again because this opens the account',
     retention: 'Asked again because older snapshots go by these rules',
+    purge: 'Asked again because this cannot be undone',
     server: 'Asked again because this lets in, or lets go, what waits for you',
   },
 
@@ -680,6 +741,7 @@ export const words = {
       'share-made': 'Shared by a link',
       'share-revoked': 'Link revoked',
       'share-upload': 'Files sent by a link',
+      'share-download': 'Downloaded by a link',
       'device-invited': 'Device invited',
       'device-enrolled': 'Device enrolled',
       'device-revoked': 'Device revoked',
@@ -692,6 +754,7 @@ export const words = {
       'clock-confirmed': 'Clock confirmed',
       'change-confirmed': 'Unusual change confirmed',
       'job-started': 'Job started',
+      'job-cancelled': 'Job cancelled',
       'mirror-made': 'Plain mirror written',
       'garbage-collected': 'Garbage collected',
       verified: 'Verified',

@@ -21,14 +21,15 @@ class Uploading {
   stored = $state(0);
   /** Files that are on the server in part, as it said last. */
   #known = $state.raw<readonly Unfinished[]>([]);
-  readonly queue = new Queue(
-    transfers(
-      () => this.onConflict,
-      (upload) => this.#take(upload),
-    ),
+  readonly queue: Queue = new Queue(
+    transfers({
+      onConflict: () => this.onConflict,
+      unfinished: (upload) => this.#take(upload),
+      upcoming: () => this.queue.upcoming(),
+    }),
     (upload) => {
       this.#known = this.#known.filter(({ path }) => path !== upload.path);
-      if (upload.state === 'stored') this.stored += 1;
+      if (upload.state === 'stored' || upload.state === 'placed') this.stored += 1;
     },
   );
   /** Those of them that nobody sends here. */
@@ -55,6 +56,16 @@ class Uploading {
   async giveUp(upload: Unfinished): Promise<void> {
     this.#known = this.#known.filter((other) => other !== upload);
     await api.giveUp(upload.href);
+  }
+
+  /** Makes the version before an upload the newest again. */
+  async undo(upload: Upload): Promise<void> {
+    const versions = await api.versions(upload.path);
+    const before = versions.filter(({ version }) => version < (upload.newVersion ?? 0)).sort((a, b) => b.version - a.version)[0];
+    if (!before) throw new Error(words.uploads.noneBefore);
+    await api.restoreVersion(upload.path, before.version, upload.newVersion);
+    this.queue.remove(upload.id);
+    this.stored += 1;
   }
 
   /** What is there of this very file: at its place, of its length, and not changed since. */
