@@ -44,5 +44,6 @@ export default defineConfig({
   // Scripts and style sheets find each other below any base; the pages are told by the server where they are shown.
   experimental: { renderBuiltUrl: (_file, { hostType }) => (hostType === 'html' ? undefined : { relative: true }) },
   server: { proxy: Object.fromEntries(['/api', '/content', '/pdf'].map((path) => [path, SERVER])) },
-  test: { include: ['src/**/*.test.ts'] },
+  // No test is timed: what hangs ends, and a slow machine has a minute.
+  test: { include: ['src/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000 },
 });
