@@ -36,10 +36,11 @@ pub(crate) struct Identity {
 impl Identity {
     /// Reads key and certificate from the folder `keys`, or makes them. `names` are the hosts a new certificate is for.
     ///
-    /// A certificate of ours that expires within 30 days is replaced; one that somebody else issued is left alone.
+    /// A certificate of ours that expires within 30 days is replaced; one that somebody else issued is left alone, and so is
+    /// a file without one: somebody may be about to write it.
     ///
     /// # Errors
-    /// [`Failure`] when a file cannot be read or written, others can read it, or it does not fit.
+    /// [`Failure`] when a file cannot be read or written, others can read it, it does not fit, or holds no certificate.
     pub(crate) fn open(keys: &Path, names: &[String], now: SystemTime) -> Result<Self, Failure> {
         let key_path = key_path(keys);
         let key = match read_key(&key_path)? {
@@ -51,12 +52,14 @@ impl Identity {
             }
         };
         let certificate_path = certificate_path(keys);
-        let mut chain = read_chain(&certificate_path)?;
-        if is_due(&chain, now) {
-            let certificate = issue(&key, names, now).map_err(|error| made(&error))?;
-            private_files::write(&certificate_path, certificate.pem().as_bytes())?;
-            chain = vec![certificate.der().clone()];
-        }
+        let chain = match read_chain(&certificate_path)? {
+            Some(chain) if !is_due(&chain, now) => chain,
+            _ => {
+                let certificate = issue(&key, names, now).map_err(|error| made(&error))?;
+                private_files::write(&certificate_path, certificate.pem().as_bytes())?;
+                vec![certificate.der().clone()]
+            }
+        };
         let is_issued = chain.first().and_then(|own| Validity::of(own)).is_some_and(|own| !own.is_self_issued);
         let tls = server_config(chain.clone(), &key).map_err(|error| unusable(&certificate_path).because(&error))?;
         Ok(Self { pin: pin(&key), chain: chain.into(), tls: Arc::new(tls), is_issued })
@@ -78,7 +81,7 @@ impl Identity {
         let (key_path, certificate_path) = (key_path(keys), certificate_path(keys));
         let Some(key) = read_key(&key_path).map_err(|failure| (key_path, failure))? else { return Ok(()) };
         let chain = read_chain(&certificate_path).map_err(|failure| (certificate_path.clone(), failure))?;
-        if !chain.is_empty() {
+        if let Some(chain) = chain {
             server_config(chain, &key).map_err(|error| {
                 let failure = unusable(&certificate_path).because(&error);
                 (certificate_path, failure)
@@ -152,10 +155,17 @@ fn read_key(path: &Path) -> Result<Option<KeyPair>, Failure> {
     KeyPair::from_pem(text).map(Some).map_err(|error| unusable(path).because(&error))
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let Some(pem) = private_files::read(path)? else { return Ok(Vec::new()) };
+/// The certificates of a file, at least one; `None` where there is no file.
+fn read_chain(path: &Path) -> Result<Option<Vec<CertificateDer<'static>>>, Failure> {
+    let Some(pem) = private_files::read(path)? else { return Ok(None) };
     let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    chain.map_err(|error| unusable(path).because(&error))
+    let chain = chain.map_err(|error| unusable(path).because(&error))?;
+    if chain.is_empty() {
+        let message = format!("{} holds no certificate", path.display());
+        let hint = "write the certificate into it, as PEM; or remove the file, and the server makes one";
+        return Err(Failure::new(FailureKind::Integrity, message).hint(hint));
+    }
+    Ok(Some(chain))
 }
 
 fn pin(key: &KeyPair) -> [u8; 32] {
@@ -163,16 +173,10 @@ fn pin(key: &KeyPair) -> [u8; 32] {
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
-/// Whether a certificate has to be made: there is none, or one of ours ends soon.
+/// Whether a certificate has to be made anew: it is ours, and ends soon.
 fn is_due(chain: &[CertificateDer<'_>], now: SystemTime) -> bool {
-    let Some(certificate) = chain.first() else {
-        return true;
-    };
-    let is_ours = chain.len() == 1;
-    match Validity::of(certificate) {
-        Some(validity) => is_ours && validity.is_self_issued && validity.not_after < now + RENEW_BEFORE,
-        None => false,
-    }
+    let [certificate] = chain else { return false };
+    Validity::of(certificate).is_some_and(|ours| ours.is_self_issued && ours.not_after < now + RENEW_BEFORE)
 }
 
 fn issue(key: &KeyPair, names: &[String], now: SystemTime) -> Result<rcgen::Certificate, rcgen::Error> {
@@ -260,6 +264,25 @@ mod tests {
         }
         private_files::write(&key, &kept).unwrap();
         assert!(shown.get().chain.iter().eq([&renewed]));
+    }
+
+    #[test]
+    fn a_certificate_that_is_being_written_is_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::UNIX_EPOCH + 20_000 * DAY;
+        let open = || Identity::open(dir.path(), &names(), now);
+        let shown = Shown::new(open().unwrap());
+        let path = dir.path().join("tls.crt");
+        let whole = private_files::read(&path).unwrap().unwrap();
+        for length in [0, 1, whole.len() / 2, whole.len() - 2] {
+            private_files::write(&path, &whole[..length]).unwrap();
+            let failure = shown.renew(dir.path(), open).unwrap_err();
+            assert_eq!(failure.kind(), FailureKind::Integrity, "{failure}");
+            assert_eq!(private_files::read(&path).unwrap().unwrap(), &whole[..length]);
+            assert!(Identity::check(dir.path()).is_err());
+        }
+        private_files::write(&path, &whole).unwrap();
+        assert!(!shown.renew(dir.path(), open).unwrap());
     }
 
     #[test]

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { after, before, test } from 'node:test';
 
-import { assertAccessible, assertFits, openPage, picture, startBrowser, startServer } from './machine.mjs';
+import { assertAccessible, assertFits, openContext, openPage, picture, startBrowser, startServer } from './machine.mjs';
 
 const PASSWORD = 'correct horse battery';
 
@@ -125,7 +125,7 @@ test('a token is shown once, works, and is revoked', async () => {
   await assertAccessible(page);
   await picture(page, 'token-made');
   await page.getByRole('dialog').getByRole('button', { name: 'Close' }).last().click();
-  const script = await browser.newContext({ ignoreHTTPSErrors: true, baseURL: server.url });
+  const script = await openContext(browser, { ignoreHTTPSErrors: true, baseURL: server.url });
   const ask = () => script.request.get('/api/v1/me', { headers: { Authorization: `Bearer ${token}` } });
   assert.equal((await (await ask()).json()).scope, 'read');
   await page.getByRole('button', { name: 'Revoke nightly' }).click();

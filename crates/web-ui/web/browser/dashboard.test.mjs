@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { assertAccessible, assertFits, logIn, openPage, picture, startBrowser, startServer, startSlowWay } from './machine.mjs';
+import { assertAccessible, assertFits, logIn, openContext, openPage, picture, startBrowser, startServer, startSlowWay } from './machine.mjs';
 
 const MIB = 1 << 20;
 const WIDE = { width: 1280, height: 900 };
@@ -69,7 +69,7 @@ test('the dashboard moves during a backup, and tells what it came to', async () 
 
 test('the saving of a delta upload shows', async () => {
   const token = server.admin('token', 'add', 'upload', '--scope', 'restore');
-  const script = await browser.newContext({ ignoreHTTPSErrors: true, baseURL: server.url });
+  const script = await openContext(browser, { ignoreHTTPSErrors: true, baseURL: server.url });
   const bytes = randomBytes(10 * MIB);
   const put = () => script.request.put('/api/v1/files/notes.bin', { headers: { Authorization: `Bearer ${token}` }, data: bytes });
   assert.equal((await put()).status(), 201);

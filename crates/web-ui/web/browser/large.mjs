@@ -6,7 +6,7 @@ import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'nod
 import { request } from 'node:https';
 import { join } from 'node:path';
 
-import { logIn, startBrowser, startServer } from './machine.mjs';
+import { logIn, openContext, startBrowser, startServer } from './machine.mjs';
 
 const MIB = 1 << 20;
 const FILE_LEN = 3000 * MIB;
@@ -21,7 +21,7 @@ const server = await startServer();
 const browser = await startBrowser();
 try {
   const storageState = await logIn(server, browser);
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, baseURL: server.url, storageState });
+  const context = await openContext(browser, { ignoreHTTPSErrors: true, baseURL: server.url, storageState });
   const page = await context.newPage();
   await largeFile(page);
   await fullFolder(page);

@@ -116,7 +116,14 @@ export async function startBrowser() {
   if (!executablePath) throw new Error('Chromium is missing: `apt-get install chromium`, or set CHROMIUM to one');
   // Chromium's own sandbox refuses to run as root, as which containers run.
   const args = process.getuid?.() === 0 ? ['--no-sandbox'] : [];
-  return chromium.launch({ executablePath, args });
+  return chromium.launch({ executablePath, args, timeout: PATIENCE_MS });
+}
+
+/** A context of `browser` that waits as long as slow machines need. */
+export async function openContext(browser, options) {
+  const context = await browser.newContext(options);
+  context.setDefaultTimeout(PATIENCE_MS);
+  return context;
 }
 
 /** What a browser keeps after a login with a new password, which the server remembers for tests that are asked for it again:
@@ -124,7 +131,7 @@ export async function startBrowser() {
 export async function logIn(server, browser, account = 'admin') {
   const password = server.admin('account', 'password', account);
   server.passwords[account] = password;
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, baseURL: server.url });
+  const context = await openContext(browser, { ignoreHTTPSErrors: true, baseURL: server.url });
   const answer = await context.request.post('/api/v1/session', { data: { account, password } });
   if (!answer.ok()) throw new Error(`the login was refused: ${await answer.text()}`);
   const state = await context.storageState();
@@ -134,8 +141,7 @@ export async function logIn(server, browser, account = 'admin') {
 
 /** A page in a context of its own. `close` finds fault with whatever the browser complained of. */
 export async function openPage(browser, server, path, options = {}) {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, baseURL: server.url, ...options });
-  context.setDefaultTimeout(PATIENCE_MS);
+  const context = await openContext(browser, { ignoreHTTPSErrors: true, baseURL: server.url, ...options });
   const page = await context.newPage();
   const complaints = [];
   page.on('console', (message) => ['error', 'warning'].includes(message.type()) && complaints.push(message.text()));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { assertAccessible, assertFits, logIn, openPage, picture, startBrowser, startServer } from './machine.mjs';
+import { assertAccessible, assertFits, logIn, openContext, openPage, picture, startBrowser, startServer } from './machine.mjs';
 
 const SIZES = { wide: { width: 1280, height: 800 }, phone: { width: 360, height: 740 } };
 const SCRIPT =
@@ -89,7 +89,7 @@ before(async () => {
   [server, browser] = await Promise.all([startServer(), startBrowser()]);
   const token = server.admin('token', 'add', 'test', '--scope', 'admin');
   storageState = await logIn(server, browser);
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, baseURL: server.url });
+  const context = await openContext(browser, { ignoreHTTPSErrors: true, baseURL: server.url });
   for (const [path, data] of Object.entries(files)) {
     const answer = await context.request.put(`/api/v1/files/${path}`, { data, headers: { Authorization: `Bearer ${token}` } });
     assert.ok(answer.ok(), await answer.text());

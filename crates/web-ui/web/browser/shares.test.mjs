@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 
-import { assertAccessible, assertFits, logIn, openPage, picture, startBrowser, startServer } from './machine.mjs';
+import { assertAccessible, assertFits, logIn, openContext, openPage, picture, startBrowser, startServer } from './machine.mjs';
 
 const NOBODY = { cookies: [], origins: [] };
 const SIZES = { wide: { width: 1280, height: 800 }, phone: { width: 360, height: 740 } };
@@ -51,7 +51,7 @@ before(async () => {
   [server, browser] = await Promise.all([startServer(), startBrowser()]);
   const token = server.admin('token', 'add', 'test', '--scope', 'admin');
   storageState = await logIn(server, browser);
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, baseURL: server.url });
+  const context = await openContext(browser, { ignoreHTTPSErrors: true, baseURL: server.url });
   for (const [path, data] of Object.entries(files)) {
     const address = `/api/v1/files/${path.split('/').map(encodeURIComponent).join('/')}`;
     const answer = await context.request.put(address, { data, headers: { Authorization: `Bearer ${token}` } });
@@ -181,7 +181,7 @@ for (const [size, viewport] of Object.entries(SIZES)) {
 async function checkLink(page) {
   assert.equal(await page.locator('script').count(), 0);
   const html = await page.content();
-  const context = await browser.newContext({ viewport: page.viewportSize() });
+  const context = await openContext(browser, { viewport: page.viewportSize() });
   const copy = await context.newPage();
   await copy.setContent(html);
   await check(copy);
