@@ -278,7 +278,7 @@ mod tests {
             private_files::write(&path, &whole[..length]).unwrap();
             let failure = shown.renew(dir.path(), open).unwrap_err();
             assert_eq!(failure.kind(), FailureKind::Integrity, "{failure}");
-            assert_eq!(private_files::read(&path).unwrap().unwrap(), &whole[..length]);
+            assert_eq!(*private_files::read(&path).unwrap().unwrap(), whole[..length]);
             assert!(Identity::check(dir.path()).is_err());
         }
         private_files::write(&path, &whole).unwrap();
