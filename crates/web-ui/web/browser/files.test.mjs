@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { assertAccessible, assertFits, logIn, openPage, picture, startBrowser, startServer } from './machine.mjs';
+import { assertAccessible, assertFits, dropOn, logIn, openPage, picture, startBrowser, startServer } from './machine.mjs';
 
 /** A red square, 2 × 2. */
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGP4z8AARAwQCgAf7gP9i18U1AAAAABJRU5ErkJggg==';
@@ -630,19 +630,14 @@ test('files are dropped', async () => {
 });
 
 test('a folder is dropped, with all that is in it', async () => {
-  const { page, context, close } = await open('/files');
+  const { page, close } = await open('/files');
   // The list within has a part of the same name.
   await page.locator('.whole:not([role])').waitFor();
   const folder = join(server.folder, 'holidays');
   mkdirSync(join(folder, 'day 1', 'empty'), { recursive: true });
   writeFileSync(join(folder, 'plan.txt'), 'sleep\n');
   for (let number = 0; number < 130; number += 1) writeFileSync(join(folder, 'day 1', `${number}.txt`), `${number}\n`);
-  // As the window system would: only the browser itself can say that what is dropped is a folder.
-  const browserSession = await context.newCDPSession(page);
-  const data = { items: [], files: [folder], dragOperationsMask: 1 };
-  for (const type of ['dragEnter', 'dragOver', 'drop']) {
-    await browserSession.send('Input.dispatchDragEvent', { type, x: 640, y: 400, data });
-  }
+  await dropOn(page, folder);
   await page.getByText('Everything is uploaded').waitFor();
   await page.goto('/files/holidays/day%201');
   await row(page, '0.txt').waitFor();

@@ -184,3 +184,15 @@ export async function picture(page, name, options = {}) {
   mkdirSync(folder, { recursive: true });
   await page.screenshot({ ...options, path: join(folder, `${name}.png`) });
 }
+
+/** Drops files and folders of this machine on the middle of the page as the window system would: only the browser itself can say
+ * that what is dropped is a folder, and read a file of any size where it lies. */
+export async function dropOn(page, ...files) {
+  const session = await page.context().newCDPSession(page);
+  const { width, height } = page.viewportSize();
+  const data = { items: [], files, dragOperationsMask: 1 };
+  for (const type of ['dragEnter', 'dragOver', 'drop']) {
+    await session.send('Input.dispatchDragEvent', { type, x: width / 2, y: height / 2, data });
+  }
+  await session.detach();
+}
