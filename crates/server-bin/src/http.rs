@@ -735,7 +735,7 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
         (home.store.status().ok(), catalog_backup::newest_copy_ms(&home.settings))
     });
     let (status, newest_copy_ms) = looked.await.unwrap_or_default();
-    let text = service.metrics.render(status.as_ref(), newest_copy_ms);
+    let text = service.metrics.render(status.as_ref(), newest_copy_ms, service.searches.name_count());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

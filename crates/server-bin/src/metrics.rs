@@ -144,8 +144,8 @@ impl Metrics {
     }
 
     /// Everything as text; `store` is what the store says of itself, unless it cannot, `newest_copy_ms` when the newest
-    /// backup of the catalog in the second place was made, if there is such a place.
-    pub(crate) fn render(&self, store: Option<&store::Status>, newest_copy_ms: Option<u64>) -> String {
+    /// backup of the catalog in the second place was made, if there is such a place, `names` how many are kept for searches.
+    pub(crate) fn render(&self, store: Option<&store::Status>, newest_copy_ms: Option<u64>, names: usize) -> String {
         let mut page = Page::default();
         page.describe("backup_server_build_info", "gauge", "Always 1; the labels tell the version.");
         page.sample("backup_server_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -155,6 +155,7 @@ impl Metrics {
         page.gauge("backup_server_clients", "Connections of authenticated devices.", self.clients.get());
         page.gauge("backup_server_sessions", "Sessions that write.", self.sessions.get());
         page.gauge("backup_server_listeners", "Requests that are told what goes on.", self.listeners.get());
+        page.gauge("backup_server_search_names", "Names of drives kept in memory for searches.", names as u64);
         self.render_counters(&mut page);
         if let Some(store) = store {
             render_store(&mut page, store);

@@ -1,11 +1,11 @@
 //! [`NameIndex`]: the names of a drive in memory, found by parts of them. [`Searches`] keeps those that are asked.
 //!
-//! The catalog holds names sealed, so they are opened once, when somebody searches the drive for the first time, and kept
-//! in step with the drive's version from then on. Names are compared without case and without marks above and below letters.
+//! The catalog holds names sealed, so they are opened once, when somebody looks through folders or searches the drive, and
+//! kept in step with the drive's version from then on. Names are compared without case and without marks above and below letters.
 
 use std::collections::{BinaryHeap, HashMap};
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use icu_normalizer::DecomposingNormalizerBorrowed;
@@ -289,6 +289,8 @@ pub(crate) struct Searches {
 #[derive(Debug)]
 struct Kept {
     used: Instant,
+    /// Whether the names were read ahead, or are just now.
+    is_prepared: bool,
     /// Names in it, when it was used last.
     count: usize,
     index: Arc<RwLock<Indexed>>,
@@ -302,8 +304,32 @@ struct Indexed {
 }
 
 impl Searches {
-    /// The best `limit` entries of a drive. The first time, and after it was idle, all names are read: some seconds for a
-    /// million.
+    /// Whether the names of a drive should be [prepared](Self::prepare): once, and again when they were dropped.
+    pub(crate) fn should_prepare(&self, vault: VaultId, now: Instant) -> bool {
+        self.sweep(now);
+        let mut kept = self.lock();
+        let kept = kept.entry(vault).or_insert_with(|| Kept::new(now));
+        !std::mem::replace(&mut kept.is_prepared, true)
+    }
+
+    /// Reads the names of a drive ahead: who looks through folders may search next.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub(crate) fn prepare(&self, drive: &DriveView<'_>, now: Instant) -> Result<(), DriveError> {
+        let index = self.open(drive.vault(), now);
+        keep_up(&index, drive)?;
+        self.note(drive.vault(), read(&index).names.len());
+        Ok(())
+    }
+
+    /// How many names are kept, those of all drives together.
+    pub(crate) fn name_count(&self) -> usize {
+        self.lock().values().map(|kept| kept.count).sum()
+    }
+
+    /// The best `limit` entries of a drive. All names are read before, some seconds for a million, unless they were
+    /// [prepared](Self::prepare).
     ///
     /// # Errors
     /// [`DriveError::TooMany`] when the drive has too many names; [`DriveError`].
@@ -315,15 +341,7 @@ impl Searches {
         now: Instant,
     ) -> Result<Vec<NodeId>, DriveError> {
         let index = self.open(drive.vault(), now);
-        let version = drive.version()?;
-        if read(&index).version < version {
-            let mut indexed = index.write().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = catch_up(&mut indexed, drive) {
-                // What was read in part is read anew, and does not take memory until then.
-                *indexed = Indexed::default();
-                return Err(error);
-            }
-        }
+        keep_up(&index, drive)?;
         let indexed = read(&index);
         self.note(drive.vault(), indexed.names.len());
         Ok(indexed.names.find(query, filter, limit))
@@ -331,21 +349,20 @@ impl Searches {
 
     /// Drops what nobody has asked for some time.
     pub(crate) fn sweep(&self, now: Instant) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|_, kept| now.saturating_duration_since(kept.used) < IDLE_MAX);
+        self.lock().retain(|_, kept| now.saturating_duration_since(kept.used) < IDLE_MAX);
     }
 
     fn open(&self, vault: VaultId, now: Instant) -> Arc<RwLock<Indexed>> {
         self.sweep(now);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = kept.entry(vault).or_insert_with(|| Kept { used: now, count: 0, index: Arc::default() });
+        let mut kept = self.lock();
+        let kept = kept.entry(vault).or_insert_with(|| Kept::new(now));
         kept.used = now;
         Arc::clone(&kept.index)
     }
 
     /// Drops those used longest ago when there are too many names with this one.
     fn note(&self, vault: VaultId, count: usize) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.lock();
         if let Some(own) = kept.get_mut(&vault) {
             own.count = count;
         }
@@ -355,10 +372,34 @@ impl Searches {
             kept.remove(&oldest);
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<VaultId, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn new(now: Instant) -> Self {
+        Self { used: now, is_prepared: false, count: 0, index: Arc::default() }
+    }
 }
 
 fn read(index: &RwLock<Indexed>) -> std::sync::RwLockReadGuard<'_, Indexed> {
     index.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads what an index does not know yet.
+fn keep_up(index: &RwLock<Indexed>, drive: &DriveView<'_>) -> Result<(), DriveError> {
+    let version = drive.version()?;
+    if read(index).version < version {
+        let mut indexed = index.write().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = catch_up(&mut indexed, drive) {
+            // What was read in part is read anew, and does not take memory until then.
+            *indexed = Indexed::default();
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 fn catch_up(indexed: &mut Indexed, drive: &DriveView<'_>) -> Result<(), DriveError> {

@@ -3,6 +3,7 @@
 #![expect(unused_qualifications, reason = "the macro that describes the routes writes them")]
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Extension;
 use axum::body::Body;
@@ -105,16 +106,33 @@ pub(crate) async fn list(
     let limit = limit.unwrap_or(PAGE_LEN).clamp(1, PAGE_LEN_MAX);
     let page = with_drive(&service, &login, move |service, drive| {
         let (version, after) = after.map_or((None, None), |Cursor { version, name }| (Some(version), Some(name)));
-        let listing = service.folders.listing(&drive.view(service), &path, version);
+        let view = drive.view(service);
+        let listing = service.folders.listing(&view, &path, version);
         let listing = listing.map_err(|error| problem::of_drive("listing a folder", &error))?;
         let (shown, has_more) = listing.page(after.as_ref(), limit);
         let last = shown.last().filter(|_| has_more).and_then(|last| last.name.clone());
-        Ok(Page {
+        let page = Page {
             items: shown.iter().filter_map(|entry| entry_of(&path, entry)).collect(),
             next: last.map(|name| Cursor { version: listing.version, name }.text()),
-        })
+        };
+        Ok((page, service.searches.should_prepare(view.vault(), Instant::now())))
     });
-    Ok(json(StatusCode::OK, &page.await?))
+    let (page, should_prepare) = page.await?;
+    if should_prepare {
+        tokio::spawn(prepare_search(service, login));
+    }
+    Ok(json(StatusCode::OK, &page))
+}
+
+/// Makes the first search of a drive as fast as those after it. What goes wrong is told to who searches.
+async fn prepare_search(service: Arc<Service>, login: Arc<Login>) {
+    let prepared = with_drive(&service, &login, |service, drive| {
+        let prepared = service.searches.prepare(&drive.view(service), Instant::now());
+        prepared.map_err(|error| problem::of_drive("preparing a search", &error))
+    });
+    if let Err(problem) = prepared.await {
+        tracing::debug!(detail = problem.detail(), "the names of a drive are not read ahead");
+    }
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

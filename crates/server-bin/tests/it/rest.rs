@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::backup::noise;
-use crate::server::{TestServer, text};
+use crate::server::{TestServer, text, wait_until};
 
 /// A script with a token.
 #[derive(Clone)]
@@ -559,8 +559,7 @@ async fn refused_and_broken_uploads_leave_nothing() {
     stream.write_all(head("b", "Content-Length: 9000000\r\n").as_bytes()).await.unwrap();
     stream.write_all(&noise(1, 6_000_000)).await.unwrap();
     drop(stream);
-    crate::server::wait_until("the end of the upload", || async { server.metric("backup_server_sessions").await == 0 })
-        .await;
+    wait_until("the end of the upload", || async { server.metric("backup_server_sessions").await == 0 }).await;
     assert_eq!(script.names("").await, ["a"]);
     server.stop().await;
 }
@@ -579,6 +578,23 @@ async fn many_uploads_at_once_wait_for_each_other() {
     for number in 0..40 {
         assert_eq!(script.file(&format!("crowd/{number}")).await, file(number));
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_through_folders_finds_the_names_read() {
+    let server = TestServer::start().await;
+    let script = Script::new(&server, "admin", "admin").await;
+    for number in 0..30 {
+        script.put(&format!("many/{number:02}.dat"), b"").await.expect(201);
+    }
+    assert_eq!(server.metric("backup_server_search_names").await, 0, "nobody looked");
+    script.get("/api/v1/folder?path=many&limit=10").await.expect(200);
+    wait_until("names that are kept", async || server.metric("backup_server_search_names").await == 31).await;
+    script.put("many/new.dat", b"").await.expect(201);
+    let found = script.get("/api/v1/search?q=dat").await.expect(200).json();
+    assert_eq!(found["items"].as_array().unwrap().len(), 31);
+    assert_eq!(server.metric("backup_server_search_names").await, 32, "one folder");
     server.stop().await;
 }
 
