@@ -49,6 +49,7 @@ pub struct Keys {
     id_keys: [Zeroizing<[u8; 32]>; 4],
     page_key: Zeroizing<[u8; 32]>,
     name_key: Zeroizing<[u8; 32]>,
+    name_seal_key: Zeroizing<[u8; 32]>,
     data_key: Zeroizing<[u8; 32]>,
     memory_key: Zeroizing<[u8; 32]>,
     cutter: Cutter,
@@ -60,6 +61,8 @@ impl Keys {
     #[must_use]
     pub fn new(root: &VaultKey) -> Self {
         let derive = |context: &str| Zeroizing::new(blake3::derive_key(context, root.expose()));
+        let name_key = derive("delta-backup v1 drive name");
+        let name_seal_key = Zeroizing::new(blake3::derive_key("delta-backup v1 drive name seal", &name_key[..]));
         Self {
             id_keys: [
                 derive("delta-backup v1 object id data"),
@@ -68,7 +71,8 @@ impl Keys {
                 derive("delta-backup v1 object id snapshot"),
             ],
             page_key: derive("delta-backup v1 tree page boundary"),
-            name_key: derive("delta-backup v1 drive name"),
+            name_key,
+            name_seal_key,
             data_key: derive("delta-backup v1 data key"),
             memory_key: derive("delta-backup v1 remembered signature"),
             cutter: Cutter::new(CutParams::default(), &derive("delta-backup v1 chunk boundary")),
@@ -141,6 +145,10 @@ impl Keys {
 
     pub(crate) fn name_key(&self) -> &[u8; 32] {
         &self.name_key
+    }
+
+    pub(crate) fn name_seal_key(&self) -> &[u8; 32] {
+        &self.name_seal_key
     }
 }
 

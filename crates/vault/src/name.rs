@@ -4,7 +4,6 @@
 //! which names stand in two folders: the hash covers the folder too.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, MAX_TAG_LEN, Nonce, UnboundKey};
-use zeroize::Zeroizing;
 
 use crate::keys::Keys;
 
@@ -93,6 +92,5 @@ impl SealedName {
 }
 
 fn cipher(keys: &Keys) -> LessSafeKey {
-    let key = Zeroizing::new(blake3::derive_key("delta-backup v1 drive name seal", keys.name_key()));
-    LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &key[..]).expect("the key has 32 bytes"))
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, keys.name_seal_key()).expect("the key has 32 bytes"))
 }

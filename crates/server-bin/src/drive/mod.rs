@@ -2,6 +2,7 @@
 //! [`UploadWriter`] takes a file's bytes in, [`RangeReader`] gives them out.
 
 mod archive;
+mod batches;
 mod content;
 mod download;
 mod editor;

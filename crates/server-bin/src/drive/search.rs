@@ -15,8 +15,6 @@ use store::NodeId;
 
 use crate::drive::{DriveError, DriveView};
 
-/// Entries read from the catalog at once.
-const BATCH: usize = 10_000;
 /// Most names kept, those of all drives together: some 110 bytes each.
 const NAMES_MAX: usize = 3_000_000;
 /// An index that nobody asks for so long is dropped.
@@ -405,24 +403,18 @@ fn keep_up(index: &RwLock<Indexed>, drive: &DriveView<'_>) -> Result<(), DriveEr
 fn catch_up(indexed: &mut Indexed, drive: &DriveView<'_>) -> Result<(), DriveError> {
     // Asked before the names are read: what changes meanwhile is read again.
     let version = drive.version()?;
-    let mut after = indexed.version;
-    loop {
-        let places = drive.places(after, BATCH)?;
-        for place in &places {
-            let facts = place.file.as_ref().map(|file| Facts {
-                size: file.size,
-                changed_ms: file.mtime.secs().saturating_mul(1000) + i64::from(file.mtime.nanos() / 1_000_000),
-            });
-            let at = Whereabouts { parent: place.parent, is_trashed: place.is_trashed };
-            if indexed.names.len() >= NAMES_MAX || !indexed.names.place(place.node, at, &place.name, facts) {
-                return Err(DriveError::TooMany { count_max: NAMES_MAX });
-            }
+    let Indexed { version: known, names } = indexed;
+    drive.places(*known, |place| {
+        let facts = place.file.as_ref().map(|file| Facts {
+            size: file.size,
+            changed_ms: file.mtime.secs().saturating_mul(1000) + i64::from(file.mtime.nanos() / 1_000_000),
+        });
+        let at = Whereabouts { parent: place.parent, is_trashed: place.is_trashed };
+        if names.len() >= NAMES_MAX || !names.place(place.node, at, &place.name, facts) {
+            return Err(DriveError::TooMany { count_max: NAMES_MAX });
         }
-        match places.last() {
-            Some(last) if places.len() == BATCH => after = last.changed,
-            _ => break,
-        }
-    }
+        Ok(())
+    })?;
     indexed.version = version;
     Ok(())
 }

@@ -5,17 +5,18 @@ use proto::limits::PATH_LEN_MAX;
 use proto::{
     DriveContent, DriveEntry, DriveName, DriveNode, DrivePath, DriveTrash, DriveTrashed, Timestamp, TrashedItem,
 };
-use store::{NodeId, Store};
+use store::{DrivePlace, NodeId, Store};
 use vault::{Keys, SealedName};
 
 use crate::clock;
+use crate::drive::batches::each_batch;
 use crate::drive::content::from_stored;
 use crate::drive::metadata::Metadata;
 use crate::drive::names::{ROOT_SALT, name_key, salt};
 use crate::drive::{DriveError, Properties};
 
 /// Entries read from the catalog at once.
-const LIST_BATCH: usize = 1000;
+const BATCH: usize = 4000;
 /// Most files of one size among which a content is looked for.
 const CONTENTS_COMPARED_MAX: usize = 256;
 /// Directories of a drive have no metadata of their own.
@@ -57,8 +58,6 @@ pub(crate) struct Placed {
     pub(crate) is_trashed: bool,
     /// The newest state of a file.
     pub(crate) file: Option<FileVersion>,
-    /// The drive's version since which all this is so.
-    pub(crate) changed: u64,
 }
 
 /// Reads a drive.
@@ -106,20 +105,21 @@ impl<'a> DriveView<'a> {
         }
         let salt = salt(&directory.sealed_name);
         let mut entries = Vec::new();
-        let mut after = None;
-        loop {
-            let nodes = self.store.drive_list(self.vault, directory.id, after, LIST_BATCH)?;
-            let is_last = nodes.len() < LIST_BATCH;
-            after = nodes.last().map(|node| node.id);
-            for node in nodes {
-                let name = SealedName::from_bytes(node.sealed_name.clone()).open(self.keys, salt).ok();
-                let name = name.and_then(|name| DriveName::new(name.into())).ok_or(DriveError::Unreadable)?;
-                entries.push(self.entry(Some(name), node)?);
-            }
-            if is_last {
-                break;
-            }
-        }
+        let read = |after| self.store.drive_list(self.vault, directory.id, after, BATCH).map_err(DriveError::from);
+        each_batch(
+            BATCH,
+            None,
+            |node| Some(node.id),
+            read,
+            |nodes| {
+                for node in nodes {
+                    let name = SealedName::from_bytes(node.sealed_name.clone()).open(self.keys, salt).ok();
+                    let name = name.and_then(|name| DriveName::new(name.into())).ok_or(DriveError::Unreadable)?;
+                    entries.push(self.entry(Some(name), node)?);
+                }
+                Ok(())
+            },
+        )?;
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -202,26 +202,37 @@ impl<'a> DriveView<'a> {
         Ok((node.id, node.file.is_none()))
     }
 
-    /// What was made, moved, removed, brought back or given a new state after the drive's version `after`, in batches of `limit`.
+    /// Hands over what was made, moved, removed, brought back or given a new state after the drive's version `after`.
     ///
     /// # Errors
-    /// [`DriveError`].
-    pub(crate) fn places(&self, after: u64, limit: usize) -> Result<Vec<Placed>, DriveError> {
-        let places = self.store.drive_places(self.vault, after, limit)?.into_iter().map(|place| {
-            let folder_salt = salt(&place.parent_sealed_name);
-            let name = SealedName::from_bytes(place.sealed_name).open(self.keys, folder_salt);
-            let name = name.map_err(|_| DriveError::Unreadable)?;
-            let file = place.file.map(|version| self.open_version(version)).transpose()?;
-            Ok(Placed {
-                node: place.node,
-                parent: place.parent,
-                name: String::from_utf8_lossy(&name).into_owned(),
-                is_trashed: place.is_trashed,
-                file,
-                changed: place.changed,
-            })
-        });
-        places.collect()
+    /// [`DriveError`], of `take` too.
+    pub(crate) fn places(
+        &self,
+        after: u64,
+        mut take: impl FnMut(Placed) -> Result<(), DriveError>,
+    ) -> Result<(), DriveError> {
+        let read = |after| self.store.drive_places(self.vault, after, BATCH).map_err(DriveError::from);
+        each_batch(
+            BATCH,
+            after,
+            |place: &DrivePlace| place.changed,
+            read,
+            |places| places.into_iter().try_for_each(|place| take(self.open_place(place)?)),
+        )
+    }
+
+    fn open_place(&self, place: DrivePlace) -> Result<Placed, DriveError> {
+        let folder_salt = salt(&place.parent_sealed_name);
+        let name = SealedName::from_bytes(place.sealed_name).open(self.keys, folder_salt);
+        let name = name.map_err(|_| DriveError::Unreadable)?;
+        let file = place.file.map(|version| self.open_version(version)).transpose()?;
+        Ok(Placed {
+            node: place.node,
+            parent: place.parent,
+            name: String::from_utf8_lossy(&name).into_owned(),
+            is_trashed: place.is_trashed,
+            file,
+        })
     }
 
     fn find(&self, path: &DrivePath) -> Result<store::DriveNode, DriveError> {
