@@ -487,7 +487,7 @@ pub(super) fn about(bytes: u64) -> String {
     let units = [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.iter().find(|(_, unit)| bytes >= *unit) {
         Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
-        None => ByteCount(bytes).to_string(),
+        None => format!("{bytes} B"),
     }
 }
 
@@ -497,8 +497,8 @@ mod tests {
 
     #[test]
     fn sizes_are_short() {
-        assert_eq!(about(0), "0B");
-        assert_eq!(about(1023), "1023B");
+        assert_eq!(about(0), "0 B");
+        assert_eq!(about(1023), "1023 B");
         assert_eq!(about(1536), "1.5 KiB");
         assert_eq!(about(u64::MAX), "16777215.9 TiB");
     }
