@@ -21,7 +21,6 @@ use crate::keys::random;
 use crate::login::passwords::{self, PASSWORD_LEN_MAX};
 use crate::metrics::{MEMORY_ADVICE, memory_doubt};
 use crate::options::Options;
-use crate::units::ByteCount;
 
 /// Time that a server gets which has taken the data directory, and does not answer yet because it is starting.
 const STARTING: Duration = Duration::from_secs(10);

@@ -66,8 +66,10 @@ async function largeFile(page) {
 async function fullFolder(page) {
   for (let first = 0; first < FILE_COUNT; first += BATCH) await sendForm(first);
   await page.goto('/files');
+  const folder = page.getByRole('button', { name: 'many', exact: true });
+  await folder.waitFor();
   const opened = performance.now();
-  await page.getByRole('button', { name: 'many', exact: true }).click();
+  await folder.click();
   await page.getByRole('button', { name: 'picture 0.jpg', exact: true }).waitFor();
   const firstRows = performance.now() - opened;
   const frames = await page.evaluate(async () => {
